@@ -1,0 +1,163 @@
+//! Client id and secret, redacted. The secret leaves this file as a [`Secret`], for the form alone.
+
+use std::env;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::error::{BoxError, Error};
+use crate::secret::Secret;
+
+const ID: &str = "NEONOMICS_CLIENT_ID";
+const SECRET: &str = "NEONOMICS_CLIENT_SECRET";
+const SECRET_FILE: &str = "NEONOMICS_CLIENT_SECRET_FILE";
+
+/// Client id and secret of RFC 6749 §2.3.1. `Debug` shows the id only.
+///
+/// The secret is wiped from memory when its last clone goes. What it was built from is the caller's: a `String` is
+/// taken over, a `&str` is copied.
+///
+/// # Clone
+///
+/// Clones share the source of the secret.
+///
+/// # Examples
+///
+/// ```
+/// use neonomics_auth::Credentials;
+///
+/// let fixed = Credentials::new("id", "secret");
+/// assert!(!format!("{fixed:?}").contains("secret\""));
+///
+/// let rotated = Credentials::from_fn("id", || async { std::fs::read_to_string("/run/secrets/neonomics") });
+/// # let _ = rotated;
+/// ```
+#[derive(Clone)]
+pub struct Credentials {
+    id: Arc<str>,
+    source: Source,
+}
+
+#[derive(Clone)]
+enum Source {
+    Fixed(Secret),
+    File(Arc<Path>),
+    Closure(Arc<dyn Fn() -> SecretFuture + Send + Sync>),
+}
+
+type SecretFuture = Pin<Box<dyn Future<Output = Result<String, BoxError>> + Send>>;
+
+impl Credentials {
+    /// An id and a secret that do not change. Empty ones are refused by [`TokenProvider`](crate::TokenProvider).
+    pub fn new(id: impl Into<String>, secret: impl Into<String>) -> Self {
+        Self { id: id.into().into(), source: Source::Fixed(Secret::from(secret.into())) }
+    }
+
+    /// `NEONOMICS_CLIENT_ID`, and `NEONOMICS_CLIENT_SECRET` or `NEONOMICS_CLIENT_SECRET_FILE`.
+    ///
+    /// The file is read at every exchange, so that a mounted secret may change; one line break at its end is cut.
+    ///
+    /// # Errors
+    ///
+    /// Fails when a variable is missing, empty or not Unicode, or when both secrets are set. The file itself is read
+    /// later.
+    pub fn from_env() -> Result<Self, Error> {
+        let id = variable(ID)?.ok_or_else(|| Error::configuration(format!("{ID} is not set")))?;
+        let source = match (variable(SECRET)?, variable(SECRET_FILE)?) {
+            (Some(secret), None) => Source::Fixed(Secret::from(secret)),
+            (None, Some(path)) => Source::File(PathBuf::from(path).into()),
+            (None, None) => {
+                return Err(Error::configuration(format!("neither {SECRET} nor {SECRET_FILE} is set")));
+            }
+            (Some(_), Some(_)) => {
+                return Err(Error::configuration(format!("both {SECRET} and {SECRET_FILE} are set: keep one")));
+            }
+        };
+        Ok(Self { id: id.into(), source })
+    }
+
+    /// The id is fixed; the secret is asked for at every exchange (a vault, a rotated file).
+    ///
+    /// The closure runs on the renewal's task, within its deadline. Its failure is a transient error whose
+    /// [`source`](std::error::Error::source) is the closure's own error.
+    pub fn from_fn<F, Fut, T, E>(id: impl Into<String>, secret: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
+        T: Into<String>,
+        E: Into<BoxError>,
+    {
+        let closure = move || -> SecretFuture {
+            let secret = secret();
+            Box::pin(async move { secret.await.map(Into::into).map_err(Into::into) })
+        };
+        Self { id: id.into().into(), source: Source::Closure(Arc::new(closure)) }
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// What can be known to be wrong before anything is asked.
+    pub(crate) fn validate(&self) -> Result<(), Error> {
+        match &self.source {
+            _ if self.id.is_empty() => Err(Error::configuration("the client id is empty")),
+            Source::Fixed(secret) if secret.is_empty() => Err(Error::configuration("the client secret is empty")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether asking again can bring another secret.
+    pub(crate) fn may_change(&self) -> bool {
+        !matches!(self.source, Source::Fixed(_))
+    }
+
+    pub(crate) async fn secret(&self) -> Result<Secret, Error> {
+        let secret = match &self.source {
+            Source::Fixed(secret) => return Ok(secret.clone()),
+            Source::File(path) => {
+                let path = Arc::clone(path);
+                match tokio::task::spawn_blocking(move || read(&path)).await {
+                    Ok(read) => read.map_err(Error::credentials)?,
+                    Err(lost) => return Err(Error::credentials(lost)),
+                }
+            }
+            Source::Closure(secret) => secret().await.map(Secret::from).map_err(Error::credentials)?,
+        };
+        if secret.is_empty() { Err(Error::credentials("the client secret is empty")) } else { Ok(secret) }
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let secret = match &self.source {
+            Source::Fixed(_) => "[redacted]",
+            Source::File(_) => "[a file]",
+            Source::Closure(_) => "[a closure]",
+        };
+        f.debug_struct("Credentials").field("id", &self.id).field("secret", &format_args!("{secret}")).finish()
+    }
+}
+
+fn variable(name: &str) -> Result<Option<String>, Error> {
+    match env::var(name) {
+        Ok(value) if value.is_empty() => Err(Error::configuration(format!("{name} is empty"))),
+        Ok(value) => Ok(Some(value)),
+        Err(env::VarError::NotPresent) => Ok(None),
+        // The error would quote the value.
+        Err(env::VarError::NotUnicode(_)) => Err(Error::configuration(format!("{name} is not Unicode"))),
+    }
+}
+
+fn read(path: &Path) -> io::Result<Secret> {
+    let mut text = std::fs::read_to_string(path)?;
+    if text.ends_with('\n') {
+        text.pop();
+        if text.ends_with('\r') {
+            text.pop();
+        }
+    }
+    Ok(Secret::from(text))
+}

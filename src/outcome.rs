@@ -1,0 +1,96 @@
+//! What travels in extensions: [`NoReplay`] on a request, [`AuthOutcome`] on a response.
+
+use http::Response;
+
+use crate::error::Error;
+
+/// Request extension: the request is stamped, but never sent twice.
+///
+/// A 401 says that a request was not applied (RFC 9110 §15.5.2), so that sending a payment again is sound. This is for
+/// the cautious.
+///
+/// # Examples
+///
+/// ```
+/// use neonomics_auth::NoReplay;
+///
+/// let mut request = http::Request::post("https://api.neonomics.io/ics/v3/payments/sepa-credit").body("{}")?;
+/// request.extensions_mut().insert(NoReplay);
+/// # Ok::<(), http::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct NoReplay;
+
+/// Response extension: what the layer did, present only when something unusual happened.
+///
+/// # Examples
+///
+/// ```
+/// use neonomics_auth::AuthOutcome;
+///
+/// fn explain<B>(response: &http::Response<B>) -> Option<String> {
+///     let outcome = response.extensions().get::<AuthOutcome>()?;
+///     Some(outcome.renewal_error()?.to_string())
+/// }
+/// # assert!(explain(&http::Response::new(())).is_none());
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct AuthOutcome {
+    pub(crate) replayed: bool,
+    pub(crate) waited: bool,
+    pub(crate) passed: Option<PassReason>,
+    pub(crate) renewal_error: Option<Error>,
+}
+
+impl AuthOutcome {
+    /// The first attempt was refused; this is the answer to the second.
+    #[must_use]
+    pub fn replayed(&self) -> bool {
+        self.replayed
+    }
+
+    /// There was no usable token: the request waited for one before its first attempt.
+    #[must_use]
+    pub fn waited(&self) -> bool {
+        self.waited
+    }
+
+    /// The request was passed on without a token, and why.
+    #[must_use]
+    pub fn passed_without_token(&self) -> Option<PassReason> {
+        self.passed
+    }
+
+    /// Why the refused request was not sent again, when that was a renewal's failure.
+    #[must_use]
+    pub fn renewal_error(&self) -> Option<&Error> {
+        self.renewal_error.as_ref()
+    }
+}
+
+impl AuthOutcome {
+    /// Puts this on a response.
+    pub(crate) fn on<B>(self, mut response: Response<B>) -> Response<B> {
+        response.extensions_mut().insert(self);
+        response
+    }
+
+    /// Puts this on a response, unless all went as usual.
+    #[inline]
+    pub(crate) fn on_unusual<B>(self, response: Response<B>) -> Response<B> {
+        let Self { replayed, waited, passed, renewal_error } = &self;
+        if *replayed || *waited || passed.is_some() || renewal_error.is_some() { self.on(response) } else { response }
+    }
+}
+
+/// Why a request was passed on without a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PassReason {
+    /// The request goes to an origin that may not receive the token, or says so in its `Host`.
+    OtherOrigin,
+    /// The caller set `authorization`.
+    CallerAuthorized,
+    /// `CONNECT` speaks to a proxy.
+    Connect,
+}

@@ -1,0 +1,266 @@
+//! The wire: form out, JSON in, error codes. The only file with serde, and the only one that reads secrets.
+//!
+//! Knows what an answer means for one exchange, not what follows from it. No text of the server, and none of
+//! `serde_json` (it quotes what it met), gets into an error unless it went through [`Endpoint::quotable`].
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
+use http_body_util::Full;
+use serde::Deserialize;
+use serde_json::Value;
+use tower::ServiceExt;
+
+use crate::environment::Environment;
+use crate::error::Error;
+use crate::secret::{self, Secret};
+use crate::token::access_token::bearer;
+use crate::token::clock;
+use crate::token::renewal::{Class, Failed, Grant, Granted, LONGEST_LIFETIME, UNSTATED_LIFETIME};
+use crate::transport::{TokenRequest, Transport};
+
+/// Text of the server in our errors, in characters.
+const LONGEST_QUOTE: usize = 256;
+
+/// Token and logout endpoint of one client at one realm.
+#[derive(Clone)]
+pub(crate) struct Endpoint {
+    token: Uri,
+    logout: Uri,
+    realm: String,
+    client_id: String,
+    transport: Transport,
+}
+
+/// A successful exchange.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) authorization: HeaderValue,
+    /// `session_state`: opaque.
+    pub(crate) session: Option<Box<str>>,
+    pub(crate) granted: Granted,
+}
+
+/// A failed exchange: for the policy, and for the caller.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) failed: Failed,
+    pub(crate) error: Error,
+}
+
+impl Endpoint {
+    pub(crate) fn new(environment: &Environment, client_id: &str, transport: Transport) -> Self {
+        Self {
+            token: environment.token_endpoint().clone(),
+            logout: environment.logout_endpoint().clone(),
+            realm: environment.realm_name().to_owned(),
+            client_id: client_id.to_owned(),
+            transport,
+        }
+    }
+
+    /// RFC 6749 §4.4.2, or §6 with a refresh token.
+    pub(crate) async fn exchange(&self, secret: &Secret, refresh_token: Option<&Secret>) -> Result<Answer, Failure> {
+        let (grant, form) = match refresh_token {
+            Some(token) => {
+                let form = [("grant_type", "refresh_token"), ("refresh_token", token.expose())];
+                (Grant::RefreshToken, self.form(secret, &form))
+            }
+            None => (Grant::ClientCredentials, self.form(secret, &[("grant_type", "client_credentials")])),
+        };
+        match self.post(&self.token, form).await {
+            Ok(answer) => self.read(grant, &answer, clock::wall(), &[Some(secret), refresh_token]),
+            Err(error) => Err(Failure::from(error)),
+        }
+    }
+
+    /// Keycloak's logout (OpenID Connect RP-Initiated Logout by the client itself): ends one session.
+    pub(crate) async fn end(&self, secret: &Secret, refresh_token: &Secret) -> Result<(), Error> {
+        let form = self.form(secret, &[("refresh_token", refresh_token.expose())]);
+        let answer = self.post(&self.logout, form).await?;
+        // Without a refresh token Keycloak answers with a page, and ends nothing.
+        let is_page =
+            answer.headers().get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"text/html"));
+        let code = Members::read(answer.body()).and_then(|mut members| text(&mut members.error));
+        match answer.status() {
+            StatusCode::NO_CONTENT | StatusCode::NOT_FOUND => Ok(()),
+            StatusCode::OK if !is_page => Ok(()),
+            _ if code.as_deref() == Some("invalid_grant") => Ok(()),
+            status => Err(Error::end_refused(status)),
+        }
+    }
+
+    /// The form body of RFC 6749 §2.3.1, in a buffer that never grows and is wiped.
+    fn form(&self, secret: &Secret, pairs: &[(&str, &str)]) -> Bytes {
+        let credentials = [("client_id", self.client_id.as_str()), ("client_secret", secret.expose())];
+        let pairs = || pairs.iter().chain(&credentials);
+        // A byte takes three at the most.
+        let capacity = pairs().map(|(name, value)| 3 * (name.len() + value.len()) + 2).sum();
+        let mut form = form_urlencoded::Serializer::new(String::with_capacity(capacity));
+        form.extend_pairs(pairs());
+        secret::wiped_bytes(form.finish())
+    }
+
+    async fn post(&self, uri: &Uri, form: Bytes) -> Result<Response<Bytes>, Error> {
+        let request = Request::post(uri.clone())
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .header(ACCEPT, "application/json")
+            .extension(TokenRequest)
+            .body(Full::new(form))
+            .map_err(|_| Error::configuration("the token endpoint's URL cannot be requested"))?;
+        self.transport.clone().oneshot(request).await
+    }
+
+    /// What an answer to an exchange means.
+    fn read(
+        &self,
+        grant: Grant,
+        answer: &Response<Bytes>,
+        now: SystemTime,
+        secrets: &[Option<&Secret>],
+    ) -> Result<Answer, Failure> {
+        let mut members = Members::read(answer.body());
+        let code = members.as_mut().and_then(|members| text(&mut members.error));
+        let Some(class) = classify(grant, answer.status(), code.as_deref()) else {
+            return members.ok_or("it is not a JSON object").and_then(Members::into_answer).map_err(Failure::malformed);
+        };
+        let retry_after = retry_after(answer.headers(), now);
+        let quotable = |text: String| self.quotable(&text, secrets);
+        let code = code.and_then(quotable);
+        let error = if class == Class::Transient {
+            Error::unavailable(answer.status(), code)
+        } else {
+            let description = members.and_then(|mut members| text(&mut members.error_description));
+            Error::rejected(answer.status(), code, description.and_then(quotable), self.realm.clone())
+        };
+        Err(Failure { failed: Failed { class, retry_after }, error })
+    }
+
+    /// Text of the server: without control characters, cut to a length and where something of ours occurs in it.
+    fn quotable(&self, text: &str, secrets: &[Option<&Secret>]) -> Option<String> {
+        let mut text: String = text.chars().filter(|c| !c.is_control()).collect();
+        for ours in secrets.iter().flatten().map(|secret| secret.expose()).chain([self.client_id.as_str()]) {
+            if let Some(at) = text.find(ours) {
+                text.truncate(at);
+            }
+        }
+        // Shortened last: half a secret would not be found.
+        let text: String = text.chars().take(LONGEST_QUOTE).collect();
+        (!text.is_empty()).then_some(text)
+    }
+}
+
+impl Failure {
+    pub(crate) fn transient(error: Error) -> Self {
+        Self { failed: Failed { class: Class::Transient, retry_after: None }, error }
+    }
+
+    fn malformed(what: &'static str) -> Self {
+        Self { failed: Failed { class: Class::Malformed, retry_after: None }, error: Error::malformed(what) }
+    }
+}
+
+/// No answer, or none that could be read.
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let class = if error.is_transient() { Class::Transient } else { Class::Malformed };
+        Self { failed: Failed { class, retry_after: None }, error }
+    }
+}
+
+/// The class of a failed exchange; none if it may have succeeded.
+///
+/// Known names decide, whatever the status: Neonomics answers 510 with the OAuth error beside it. Any other name, and
+/// Keycloak puts whole sentences there, is decided by the status.
+fn classify(grant: Grant, status: StatusCode, code: Option<&str>) -> Option<Class> {
+    match code {
+        Some("invalid_client" | "unauthorized_client") => Some(Class::Rejected),
+        Some("invalid_grant") if grant == Grant::RefreshToken => Some(Class::GrantRefused),
+        Some("temporarily_unavailable" | "server_error") => Some(Class::Transient),
+        None if status.is_success() => None,
+        _ => match status.as_u16() {
+            501 | 505 | 510 => Some(Class::Rejected),
+            408 | 425 | 429 | 500..=599 => Some(Class::Transient),
+            _ => Some(Class::Rejected),
+        },
+    }
+}
+
+/// RFC 9110 §10.2.3: seconds, or a date; a date in the past means now.
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    match value.parse::<u64>() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => Some(httpdate::parse_http_date(value).ok()?.duration_since(now).unwrap_or_default()),
+    }
+}
+
+/// The members that mean something; RFC 6749 §5.1 and §5.2. Others are ignored.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Members {
+    error: Option<Value>,
+    error_description: Option<Value>,
+    access_token: Option<Value>,
+    token_type: Option<Value>,
+    expires_in: Option<Value>,
+    refresh_token: Option<Value>,
+    refresh_expires_in: Option<Value>,
+    session_state: Option<Value>,
+}
+
+impl Members {
+    fn read(body: &[u8]) -> Option<Self> {
+        let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii_start();
+        // A derived `Deserialize` takes an array for a struct.
+        if !body.starts_with(b"{") {
+            return None;
+        }
+        serde_json::from_slice(body).ok()
+    }
+
+    fn into_answer(mut self) -> Result<Answer, &'static str> {
+        let token = text(&mut self.access_token).map(Secret::from).ok_or("it has no access_token")?;
+        let authorization = bearer(token.expose()).ok_or("its access_token cannot be sent in a header")?;
+        match self.token_type {
+            None => {}
+            Some(Value::String(kind)) if kind.eq_ignore_ascii_case("bearer") => {}
+            Some(_) => return Err("its token_type is not bearer"),
+        }
+        let expires_in = match self.expires_in {
+            None => UNSTATED_LIFETIME,
+            Some(value) => lifetime(&value).ok_or("its expires_in is not a positive number")?,
+        };
+        let session = text(&mut self.session_state).map(|id| id.chars().take(LONGEST_QUOTE).collect());
+        let granted = Granted {
+            expires_in,
+            refresh_token: text(&mut self.refresh_token).map(Secret::from),
+            refresh_expires_in: self.refresh_expires_in.as_ref().and_then(lifetime),
+        };
+        Ok(Answer { authorization, session, granted })
+    }
+}
+
+/// A member that is a text and not empty.
+fn text(member: &mut Option<Value>) -> Option<String> {
+    match member.take() {
+        Some(Value::String(text)) if !text.is_empty() => Some(text),
+        _ => None,
+    }
+}
+
+/// Seconds as a number or as a numeric text, more than zero.
+fn lifetime(member: &Value) -> Option<Duration> {
+    let seconds = match member {
+        Value::Number(number) => number.as_f64()?,
+        Value::String(text) => text.trim().parse().ok()?,
+        _ => return None,
+    };
+    // NaN is not more than zero; infinity is not a number of seconds.
+    (seconds > 0.0 && seconds.is_finite()).then(|| Duration::from_secs_f64(seconds.min(LONGEST_LIFETIME.as_secs_f64())))
+}
+
+#[cfg(test)]
+mod tests;
