@@ -725,6 +725,7 @@ async fn hang_does_nothing_and_lose_does_its_work_unheard() {
 }
 
 #[tokio::test(start_paused = true)]
+#[allow(clippy::disallowed_methods, reason = "measures paused time")]
 async fn a_trickling_answer_comes_whole_in_the_end() {
     let fake = FakeNeonomics::new();
     fake.fail_exchanges(1, Fault::Trickle(SECOND));

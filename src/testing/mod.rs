@@ -124,6 +124,10 @@ impl FakeNeonomics {
     }
 
     /// The environment of this fake: its realm and its API.
+    ///
+    /// # Panics
+    ///
+    /// Never: the fake's own URLs are valid.
     pub fn environment(&self) -> Environment {
         let realm = format!("{}/auth/realms/{}", self.origin(), realm::NAME);
         Environment::realm(realm, self.origin()).expect("a realm on loopback is valid")
@@ -136,11 +140,15 @@ impl FakeNeonomics {
 
     /// A new provider for this fake, with the credentials of now. Its transport is this handle, in
     /// process.
+    ///
+    /// # Panics
+    ///
+    /// When [`set_client_secret`](Self::set_client_secret) was given an empty secret.
     pub fn provider(&self) -> TokenProvider {
         TokenProvider::builder(self.environment(), self.credentials())
             .transport(self.clone())
             .build()
-            .expect("a provider with a transport of its own can be built")
+            .expect("only an empty secret is refused")
     }
 
     /// The id of the one client of the realm.

@@ -93,7 +93,7 @@ impl Shared {
             Endpoint::Api => state.api.enter(),
             _ => state.exchanges.enter(),
         };
-        request.remark = turn.name().to_owned();
+        turn.name().clone_into(&mut request.remark);
         Arrival { number: state.journal.arrived(request), turn, barrier }
     }
 
