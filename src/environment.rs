@@ -1,6 +1,8 @@
 //! Where the authorization server and the API are.
 
 use http::Uri;
+#[cfg(feature = "reqwest")]
+use http::uri::Scheme;
 
 use crate::error::Error;
 use crate::origin::{self, Origins};
@@ -68,9 +70,7 @@ impl Environment {
             return Err(Error::configuration("the realm URL must not have a query"));
         }
         let realm = match uri.path().rsplit_once("/realms/") {
-            Some((_, name)) if !name.is_empty() && !name.contains('/') && name != "." && name != ".." => {
-                name.to_owned()
-            }
+            Some((_, name)) if is_segment(name) => name.to_owned(),
             _ => return Err(Error::configuration("the realm URL must end in /realms/NAME")),
         };
         let endpoint = |name: &str| {
@@ -116,4 +116,16 @@ impl Environment {
     pub(crate) fn is_loopback(&self) -> bool {
         self.token_endpoint.host().is_some_and(origin::is_loopback)
     }
+
+    /// Whether the authorization server is reached without TLS; on loopback only.
+    #[cfg(feature = "reqwest")]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.token_endpoint.scheme() == Some(&Scheme::HTTP)
+    }
+}
+
+/// Whether a name stays one segment where a client normalises the URL ("..", also as `%2e%2e`, and `\`).
+fn is_segment(name: &str) -> bool {
+    let plain = name.to_ascii_lowercase().replace("%2e", ".");
+    !name.contains(['/', '\\']) && !matches!(plain.as_str(), "" | "." | "..")
 }

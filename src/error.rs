@@ -116,7 +116,9 @@ impl Error {
 
     #[cfg(feature = "reqwest")]
     pub(crate) fn default_transport(source: impl Into<BoxError>) -> Self {
-        Self::new(Kind::Configuration("the default transport cannot be built".into()), Some(source.into()))
+        let message = "the default transport cannot be built: install the system's CA certificates, or give a transport of \
+                       your own with `.transport(…)`";
+        Self::new(Kind::Configuration(message.into()), Some(source.into()))
     }
 
     pub(crate) fn rejected(

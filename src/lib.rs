@@ -130,7 +130,9 @@ pub use future::ResponseFuture;
 pub use layer::NeonomicsAuthLayer;
 pub use outcome::{AuthOutcome, NoReplay, PassReason};
 pub use service::{HttpService, NeonomicsAuth};
-pub use token::{AccessToken, Exchanges, Renewals, Status, Tally, TokenProvider, TokenProviderBuilder, TokenState};
+pub use token::{
+    AccessToken, Exchanges, KeepAlive, Renewals, Status, Tally, TokenProvider, TokenProviderBuilder, TokenState,
+};
 #[cfg(feature = "reqwest")]
 pub use transport::reqwest::{ReqwestFuture, ReqwestService};
 

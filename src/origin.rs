@@ -75,28 +75,32 @@ impl Origin {
             ));
         }
         let parts = uri.into_parts();
-        let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else {
-            return Err(Error::configuration("the API origin has no host"));
-        };
-        let port = authority.port_u16().unwrap_or_else(|| default_port(&scheme));
-        Ok(Self { scheme, authority, port })
+        match (parts.scheme, parts.authority) {
+            (Some(scheme), Some(authority)) => match port(&authority, &scheme) {
+                Some(port) => Ok(Self { scheme, authority, port }),
+                None => Err(Error::configuration("the API origin has a port that is not one")),
+            },
+            _ => Err(Error::configuration("the API origin has no host")),
+        }
     }
 
     /// Host and port, with case and the default port evened out. User-info never matches.
     fn matches(&self, authority: &Authority) -> bool {
-        let text = authority.as_str();
-        let host = authority.host();
-        let port = match text.len() - host.len() {
-            0 => Some(default_port(&self.scheme)),
-            // User-info, an empty port and one beyond 65535 leave something behind that is not a port.
-            extra => authority.port().filter(|port| port.as_str().len() + 1 == extra).map(|port| port.as_u16()),
-        };
-        self.authority.host().eq_ignore_ascii_case(host) && port == Some(self.port)
+        self.authority.host().eq_ignore_ascii_case(authority.host()) && port(authority, &self.scheme) == Some(self.port)
     }
 }
 
-fn default_port(scheme: &Scheme) -> u16 {
-    if *scheme == Scheme::HTTP { 80 } else { 443 }
+/// The port as it is written, or the scheme's. None with user-info, and where what is written is no port: `Authority` lets
+/// `:`, `:+443` and `:99999` pass.
+fn port(authority: &Authority, scheme: &Scheme) -> Option<u16> {
+    match authority.as_str().strip_prefix(authority.host())? {
+        "" if *scheme == Scheme::HTTP => Some(80),
+        "" => Some(443),
+        written => {
+            let digits = written.strip_prefix(':').filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+            digits.parse().ok()
+        }
+    }
 }
 
 /// Parses what `http::Uri` alone would accept too gladly: `what` names the URL in the error.
@@ -113,7 +117,7 @@ pub(crate) fn absolute_uri(url: &str, what: &str) -> Result<Uri, Error> {
     if authority.as_str().contains('@') {
         return refuse("must not contain user-info");
     }
-    if authority.as_str().len() != authority.host().len() && authority.port_u16().is_none_or(|port| port == 0) {
+    if matches!(port(authority, &Scheme::HTTPS), None | Some(0)) {
         return refuse("has a port that is not one");
     }
     match uri.scheme_str() {

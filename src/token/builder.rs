@@ -86,7 +86,8 @@ impl TokenProviderBuilder {
         self
     }
 
-    /// No I/O, spawns nothing, needs no runtime.
+    /// Asks nobody, spawns nothing, needs no runtime; for the default transport over https the system's CA certificates
+    /// are read.
     ///
     /// # Errors
     ///

@@ -61,8 +61,13 @@ impl Endpoint {
         }
     }
 
-    /// RFC 6749 §4.4.2, or §6 with a refresh token.
-    pub(crate) async fn exchange(&self, secret: &Secret, refresh_token: Option<&Secret>) -> Result<Answer, Failure> {
+    /// RFC 6749 §4.4.2, or §6 with a refresh token. Neither `secret` nor `tokens` get into an error.
+    pub(crate) async fn exchange(
+        &self,
+        secret: &Secret,
+        refresh_token: Option<&Secret>,
+        tokens: &[&str],
+    ) -> Result<Answer, Failure> {
         let (grant, form) = match refresh_token {
             Some(token) => {
                 let form = [("grant_type", "refresh_token"), ("refresh_token", token.expose())];
@@ -71,7 +76,7 @@ impl Endpoint {
             None => (Grant::ClientCredentials, self.form(secret, &[("grant_type", "client_credentials")])),
         };
         match self.post(&self.token, form).await {
-            Ok(answer) => self.read(grant, &answer, clock::wall(), &[Some(secret), refresh_token]),
+            Ok(answer) => self.read(grant, &answer, clock::wall(), &[&[secret.expose()], tokens].concat()),
             Err(error) => Err(Failure::from(error)),
         }
     }
@@ -119,7 +124,7 @@ impl Endpoint {
         grant: Grant,
         answer: &Response<Bytes>,
         now: SystemTime,
-        secrets: &[Option<&Secret>],
+        secrets: &[&str],
     ) -> Result<Answer, Failure> {
         let mut members = Members::read(answer.body());
         let code = members.as_mut().and_then(|members| text(&mut members.error));
@@ -139,11 +144,16 @@ impl Endpoint {
     }
 
     /// Text of the server: without control characters, cut to a length and where something of ours occurs in it.
-    fn quotable(&self, text: &str, secrets: &[Option<&Secret>]) -> Option<String> {
+    fn quotable(&self, text: &str, secrets: &[&str]) -> Option<String> {
         let mut text: String = text.chars().filter(|c| !c.is_control()).collect();
-        for ours in secrets.iter().flatten().map(|secret| secret.expose()).chain([self.client_id.as_str()]) {
-            if let Some(at) = text.find(ours) {
-                text.truncate(at);
+        for ours in secrets.iter().copied().chain([self.client_id.as_str()]) {
+            // As it is left without control characters, and as it was sent.
+            let plain = ours.chars().filter(|c| !c.is_control()).collect::<String>();
+            let sent = form_urlencoded::byte_serialize(ours.as_bytes()).collect::<String>();
+            for ours in [plain, sent].map(Secret::from) {
+                if let Some(at) = text.find(ours.expose()) {
+                    text.truncate(at);
+                }
             }
         }
         // Shortened last: half a secret would not be found.
@@ -233,7 +243,8 @@ impl Members {
             None => UNSTATED_LIFETIME,
             Some(value) => lifetime(&value).ok_or("its expires_in is not a positive number")?,
         };
-        let session = text(&mut self.session_state).map(|id| id.chars().take(LONGEST_QUOTE).collect());
+        let session = text(&mut self.session_state)
+            .map(|id| id.chars().filter(|c| !c.is_control()).take(LONGEST_QUOTE).collect());
         let granted = Granted {
             expires_in,
             refresh_token: text(&mut self.refresh_token).map(Secret::from),

@@ -16,6 +16,7 @@ mod flight;
 mod provider;
 pub(crate) mod renewal;
 mod session;
+mod source;
 mod status;
 mod task;
 
@@ -23,4 +24,5 @@ pub use access_token::AccessToken;
 pub use builder::TokenProviderBuilder;
 pub(crate) use provider::TokenFuture;
 pub use provider::TokenProvider;
+pub use session::KeepAlive;
 pub use status::{Exchanges, Renewals, Status, Tally, TokenState};

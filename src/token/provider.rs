@@ -1,31 +1,23 @@
-//! [`TokenProvider`]: the handle; what the token is, judged against the clock, and who has to wait for which renewal.
+//! [`TokenProvider`]: the handle; what the token is, judged against the clock.
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use tokio::runtime::Handle;
-use tokio::time::Instant;
 
 use crate::credentials::Credentials;
 use crate::environment::Environment;
 use crate::error::Error;
 use crate::origin::Origins;
+use crate::secret::Secret;
 use crate::token::access_token::{AccessToken, Current, Freshness, bearer};
 use crate::token::builder::TokenProviderBuilder;
-use crate::token::clock;
 use crate::token::endpoint::Endpoint;
-use crate::token::flight::{Boarding, Flight, SingleFlight, Takeoff};
-use crate::token::renewal::Session;
+use crate::token::source::{Source, Wanted};
 use crate::token::status::Counters;
-use crate::token::task;
 use crate::transport::Transport;
-
-/// A renewal that outlives this cannot be told from none; and `Instant + Duration` must not overflow.
-const LONGEST_RENEWAL: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The shared session of one client id: obtains the access token, renews it, hands it out.
 ///
@@ -74,56 +66,13 @@ struct Shared {
     source: Option<Source>,
 }
 
-/// Where new tokens come from.
-pub(super) struct Source {
-    pub(super) flights: Arc<SingleFlight<Session, Outcome>>,
-    pub(super) endpoint: Endpoint,
-    pub(super) credentials: Credentials,
-    pub(super) timeout: Duration,
-    pub(super) generations: AtomicU64,
-    /// The last failure, and until when it holds back the next renewal.
-    pub(super) failure: ArcSwapOption<Failure>,
-    /// `end_session` was called, and nobody has asked for a token since.
-    pub(super) ended: AtomicBool,
-    runtime: Option<Handle>,
-}
-
-/// A failed renewal.
-pub(super) struct Failure {
-    pub(super) error: Error,
-    pub(super) at: Instant,
-    pub(super) hold_until: Instant,
-}
-
-/// How a flight can end.
-#[derive(Clone)]
-pub(super) enum Outcome {
-    Renewed(Result<AccessToken, Error>),
-    Ended(Result<(), Error>),
-}
-
-/// Why a renewal starts.
-#[derive(Clone, Debug)]
-pub(super) enum Cause {
-    /// There was no usable token.
-    First,
-    /// The token turned stale.
-    Due,
-    /// An API refused the token.
-    Forced,
-}
-
-/// What a caller asks for.
-#[derive(Clone, Copy)]
-enum Wanted<'a> {
-    Usable,
-    /// Any but this one, which was refused.
-    InsteadOf(&'a AccessToken),
-}
+/// A provider that may be gone.
+pub(super) struct WeakProvider(Weak<Shared>);
 
 impl TokenProvider {
     /// A provider with the default transport: reqwest over TLS, without redirects, cookies, idle connections or a
-    /// resending of its own. No I/O, spawns nothing, needs no runtime.
+    /// resending of its own. Asks nobody, spawns nothing, needs no runtime; over https the system's CA certificates are
+    /// read.
     ///
     /// # Errors
     ///
@@ -144,7 +93,7 @@ impl TokenProvider {
     ///
     /// Fails when `token` is not a `b64token` (RFC 6750 §2.1); the error does not show it.
     pub fn fixed(environment: Environment, token: impl Into<String>) -> Result<Self, Error> {
-        let token = crate::secret::Secret::from(token.into());
+        let token = Secret::from(token.into());
         let authorization =
             bearer(token.expose()).ok_or_else(|| Error::configuration("the fixed token cannot be sent in a header"))?;
         Ok(Self::with(environment, Some(AccessToken::fixed(authorization)), None))
@@ -157,16 +106,8 @@ impl TokenProvider {
         timeout: Duration,
         runtime: Option<Handle>,
     ) -> Self {
-        let source = Source {
-            flights: Arc::new(SingleFlight::new()),
-            endpoint: Endpoint::new(&environment, credentials.id(), transport),
-            credentials,
-            timeout: timeout.min(LONGEST_RENEWAL),
-            generations: AtomicU64::new(0),
-            failure: ArcSwapOption::empty(),
-            ended: AtomicBool::new(false),
-            runtime,
-        };
+        let endpoint = Endpoint::new(&environment, credentials.id(), transport);
+        let source = Source::new(endpoint, credentials, timeout, runtime);
         Self::with(environment, None, Some(source))
     }
 
@@ -260,109 +201,9 @@ impl TokenProvider {
         }
     }
 
-    #[cold]
-    fn renew_stale(&self) {
-        let Some(source) = &self.shared.source else { return };
-        if source.flights.is_flying() || source.held_back().is_some() {
-            return;
-        }
-        // Outside a runtime the token is all there is to take.
-        let Some(runtime) = source.runtime() else { return };
-        if !source.flights.claim() {
-            return;
-        }
-        let boarding = source.flights.board(|_| {
-            let still_stale = matches!(self.shared.current.usable(), Some((_, Freshness::Stale)));
-            (!still_stale || source.held_back().is_some()).then_some(())
-        });
-        if let Boarding::TookOff(takeoff) = boarding {
-            self.take_off(&runtime, takeoff, Cause::Due);
-        }
-    }
-
-    /// Waits for what is wanted; boards a second time when a flight is abandoned.
-    async fn obtain(&self, wanted: Wanted<'_>) -> Result<AccessToken, Error> {
-        let source = self.source()?;
-        let mut runtime = source.runtime();
-        let mut abandoned = false;
-        loop {
-            let flight = match self.board(source, wanted, runtime.take()) {
-                Ok(flight) => flight,
-                Err(settled) => return settled,
-            };
-            match flight.landed().await {
-                Some(Outcome::Renewed(outcome)) => return wanted.accept(outcome),
-                Some(Outcome::Ended(_)) => runtime = source.runtime(),
-                None if abandoned => return Err(Error::abandoned()),
-                // The runtime that carried it may be gone: the next one is carried by our own.
-                None => {
-                    abandoned = true;
-                    runtime = Handle::try_current().ok().or_else(|| source.runtime());
-                }
-            }
-        }
-    }
-
-    /// The flight to wait for, joined or started; or the answer, if it is known already.
-    fn board(
-        &self,
-        source: &Source,
-        wanted: Wanted<'_>,
-        runtime: Option<Handle>,
-    ) -> Result<Arc<Flight<Outcome>>, Result<AccessToken, Error>> {
-        if let Some(answer) = self.answer(source, wanted) {
-            return Err(answer);
-        }
-        let mut cause = Cause::First;
-        let boarding = source.flights.board(|session| {
-            if let Some(answer) = self.answer(source, wanted) {
-                return Some(answer);
-            }
-            if runtime.is_none() {
-                return Some(Err(Error::no_runtime()));
-            }
-            if self.is_current(wanted) {
-                cause = Cause::Forced;
-                if let Err(wait) = session.take_forced(clock::monotonic()) {
-                    return Some(Err(Error::refused_too_often().with_retry_after(wait)));
-                }
-            }
-            source.ended.store(false, Ordering::Relaxed);
-            None
-        });
-        match (boarding, runtime) {
-            (Boarding::Settled(answer), _) => Err(answer),
-            (Boarding::Joined(flight), _) => Ok(flight),
-            (Boarding::TookOff(takeoff), Some(runtime)) => {
-                let flight = takeoff.flight();
-                self.take_off(&runtime, takeoff, cause);
-                Ok(flight)
-            }
-            (Boarding::TookOff(_), None) => Err(Err(Error::no_runtime())),
-        }
-    }
-
-    /// What can be said without a renewal.
-    fn answer(&self, source: &Source, wanted: Wanted<'_>) -> Option<Result<AccessToken, Error>> {
-        match (wanted, self.cached()) {
-            (Wanted::Usable, Some(token)) => return Some(Ok(token)),
-            (Wanted::InsteadOf(rejected), Some(token)) if !token.is(rejected) => return Some(Ok(token)),
-            (Wanted::InsteadOf(_), _) if source.ended.load(Ordering::Relaxed) => return Some(Err(Error::ended())),
-            _ => {}
-        }
-        source.held_back().map(Err)
-    }
-
-    /// Whether it is the current token that was refused.
-    fn is_current(&self, wanted: Wanted<'_>) -> bool {
-        match (wanted, self.shared.current.get()) {
-            (Wanted::InsteadOf(rejected), Some(current)) => current.is(rejected),
-            _ => false,
-        }
-    }
-
-    fn take_off(&self, runtime: &Handle, takeoff: Takeoff<Session, Outcome>, cause: Cause) {
-        runtime.spawn(task::renew(self.clone(), takeoff, cause));
+    /// A handle that does not keep the provider.
+    pub(super) fn downgrade(&self) -> WeakProvider {
+        WeakProvider(Arc::downgrade(&self.shared))
     }
 
     pub(super) fn source(&self) -> Result<&Source, Error> {
@@ -374,28 +215,9 @@ impl TokenProvider {
     }
 }
 
-impl Source {
-    /// The configured runtime, or the caller's.
-    pub(super) fn runtime(&self) -> Option<Handle> {
-        self.runtime.clone().or_else(|| Handle::try_current().ok())
-    }
-
-    /// The failure that holds back the next renewal, with the time left.
-    fn held_back(&self) -> Option<Error> {
-        let failure = self.failure.load();
-        let failure = failure.as_ref()?;
-        let left = failure.hold_until.saturating_duration_since(clock::monotonic());
-        (!left.is_zero()).then(|| failure.error.clone().with_retry_after(left))
-    }
-}
-
-impl Wanted<'_> {
-    /// A renewal that brought the refused token again has not helped.
-    fn accept(self, outcome: Result<AccessToken, Error>) -> Result<AccessToken, Error> {
-        match (self, outcome) {
-            (Wanted::InsteadOf(rejected), Ok(token)) if token.is(rejected) => Err(Error::unchanged()),
-            (_, outcome) => outcome,
-        }
+impl WeakProvider {
+    pub(super) fn upgrade(&self) -> Option<TokenProvider> {
+        self.0.upgrade().map(|shared| TokenProvider { shared })
     }
 }
 

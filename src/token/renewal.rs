@@ -36,7 +36,13 @@ pub(crate) struct Session {
 struct Refresh {
     token: Secret,
     /// `None`: no known end.
-    alive_until: Option<Moment>,
+    life: Option<Life>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Life {
+    since: Moment,
+    length: Duration,
 }
 
 /// The forced renewals that may follow one another: a burst, then one a minute.
@@ -147,12 +153,8 @@ impl Session {
     /// Takes over what a successful exchange brought.
     pub(crate) fn granted(&mut self, grant: Grant, answer: Granted, sent: Moment) {
         self.failures = 0;
-        let alive_until = answer.refresh_expires_in.map(|lifetime| {
-            // The last twentieth is left alone: there the answer may come too late.
-            let lifetime = lifetime.min(LONGEST_LIFETIME).mul_f64(0.95);
-            Moment { monotonic: sent.monotonic + lifetime, wall: sent.wall + lifetime }
-        });
-        let brought = answer.refresh_token.map(|token| Refresh { token, alive_until });
+        let life = answer.refresh_expires_in.map(|length| Life { since: sent, length: length.min(LONGEST_LIFETIME) });
+        let brought = answer.refresh_token.map(|token| Refresh { token, life });
         match grant {
             Grant::ClientCredentials => {
                 self.first_lifetime = Some(answer.expires_in);
@@ -164,16 +166,30 @@ impl Session {
             }
             Grant::RefreshToken => match (brought, &mut self.refresh) {
                 (Some(brought), _) => self.refresh = Some(brought),
-                (None, Some(kept)) if alive_until.is_some() => kept.alive_until = alive_until,
+                (None, Some(kept)) if life.is_some() => kept.life = life,
                 (None, _) => {}
             },
         }
     }
 
-    fn refresh_is_alive(&self, now: Moment) -> bool {
-        self.refresh.as_ref().is_some_and(|refresh| {
-            refresh.alive_until.is_none_or(|end| now.monotonic < end.monotonic && now.wall < end.wall)
-        })
+    /// When an idle session wants to be renewed: before its access token and its refresh token grow old.
+    pub(crate) fn keep_alive_at(&self, lifetime: &Lifetime, random: f64) -> Instant {
+        match self.refresh.as_ref().and_then(|refresh| refresh.life) {
+            Some(life) => lifetime.refresh_at.min(life.since.monotonic + turning_stale(life.length, random)),
+            None => lifetime.refresh_at,
+        }
+    }
+
+    pub(crate) fn refresh_is_alive(&self, now: Moment) -> bool {
+        self.refresh.as_ref().is_some_and(|refresh| refresh.life.is_none_or(|life| life.holds(now)))
+    }
+}
+
+impl Life {
+    /// The last twentieth is left alone: there the answer may come too late.
+    fn holds(self, now: Moment) -> bool {
+        let usable = self.length.mul_f64(0.95);
+        now.monotonic < self.since.monotonic + usable && now.wall < self.since.wall + usable
     }
 }
 
@@ -183,7 +199,7 @@ impl Lifetime {
         let expires_in = expires_in.min(LONGEST_LIFETIME);
         Self {
             since: sent.monotonic,
-            refresh_at: sent.monotonic + expires_in.mul_f64(0.70 + 0.10 * random),
+            refresh_at: sent.monotonic + turning_stale(expires_in, random),
             expires_at: sent.monotonic + expires_in,
             wall_expires_at: sent.wall + expires_in,
         }
@@ -284,6 +300,11 @@ impl Renewal {
     fn deadline(&self) -> Instant {
         self.started + self.timeout
     }
+}
+
+/// 70 to 80 % of a life.
+fn turning_stale(life: Duration, random: f64) -> Duration {
+    life.mul_f64(0.70 + 0.10 * random)
 }
 
 /// 1, 2, 4, … seconds for the n-th failure in a row, up to a cap.

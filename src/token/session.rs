@@ -1,21 +1,60 @@
-//! The end of a session: `end_session`.
+//! The session beyond its tokens: `keep_alive` and `end_session`.
 
 use std::convert::Infallible;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::error::Error;
 use crate::secret::Secret;
 use crate::token::flight::{Boarding, Takeoff};
-use crate::token::provider::{Outcome, Source, TokenProvider};
+use crate::token::provider::{TokenProvider, WeakProvider};
 use crate::token::renewal::Session;
+use crate::token::source::{Outcome, Source};
 
 /// The deadline of the logout: credentials, connection and body included.
 const LOGOUT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a renewal may stay without outcome before the session is looked at again: its task may have died.
+const LOST_RENEWAL: Duration = Duration::from_secs(60);
+
+/// Keeps the session alive until dropped; made by [`TokenProvider::keep_alive`].
+#[derive(Debug)]
+#[must_use = "the session is kept alive until this is dropped"]
+pub struct KeepAlive {
+    /// `None`: a fixed token has no session.
+    task: Option<AbortHandle>,
+}
+
+impl Drop for KeepAlive {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
 impl TokenProvider {
+    /// Keeps the session alive while nobody asks for its token, until the handle is dropped.
+    ///
+    /// Renews a session that exists, when its access token turns stale or at 70 to 80 % of the refresh token's life,
+    /// whichever comes first. Never starts a session, and rests after [`end_session`](Self::end_session) until somebody
+    /// has asked for a token. A failure is tried again when its hold is over. Holds the provider weakly: when its last
+    /// handle goes, this ends too.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime, when the provider was given none.
+    pub fn keep_alive(&self) -> KeepAlive {
+        let Ok(source) = self.source() else { return KeepAlive { task: None } };
+        let runtime = source.runtime().expect("keep_alive needs a tokio runtime: call from within one");
+        let task = runtime.spawn(keep_alive(self.downgrade(), source.keep_alive_at.subscribe()));
+        KeepAlive { task: Some(task.abort_handle()) }
+    }
+
     /// Ends the session at the authorization server, by Keycloak's logout endpoint, and forgets its tokens.
     ///
     /// Waits for a renewal that is under way, whose callers keep their token. Then token and refresh token are
@@ -36,6 +75,29 @@ impl TokenProvider {
         let runtime = self.source()?.runtime().ok_or_else(Error::no_runtime)?;
         let ending = runtime.spawn(end(self.clone()));
         ending.await.unwrap_or_else(|_| Err(Error::abandoned()))
+    }
+}
+
+/// Ends with the provider: its last handle takes the sender of `due` along.
+async fn keep_alive(provider: WeakProvider, mut due: watch::Receiver<Option<Instant>>) {
+    loop {
+        let at = *due.borrow_and_update();
+        let renewed_meanwhile = match at {
+            Some(at) => timeout_at(at, due.changed()).await,
+            None => Ok(due.changed().await),
+        };
+        let renewed = match renewed_meanwhile {
+            Ok(changed) => changed,
+            Err(_) => match provider.upgrade().map(|provider| provider.renew_idle()) {
+                // The outcome, good or bad, brings a new time.
+                Some(true) => timeout(LOST_RENEWAL, due.changed()).await.unwrap_or(Ok(())),
+                Some(false) => due.changed().await,
+                None => return,
+            },
+        };
+        if renewed.is_err() {
+            return;
+        }
     }
 }
 
@@ -62,6 +124,7 @@ async fn log_out(
     // Forgotten first: from here on nobody can use or revive what is about to end, however the logout goes.
     source.ended.store(true, Ordering::Relaxed);
     provider.current().set(None);
+    source.keep_alive_at.send_replace(None);
     let outcome = match takeoff.state().forget() {
         Some(refresh_token) => match timeout(LOGOUT_TIMEOUT, tell_server(source, &refresh_token)).await {
             Ok(outcome) => outcome,

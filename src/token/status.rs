@@ -6,8 +6,9 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::token::access_token::{AccessToken, Freshness};
 use crate::token::clock;
-use crate::token::provider::{Cause, TokenProvider};
+use crate::token::provider::TokenProvider;
 use crate::token::renewal::Grant;
+use crate::token::source::Cause;
 
 /// A snapshot of a provider, by [`TokenProvider::status`].
 #[derive(Clone, Debug)]
@@ -63,6 +64,8 @@ pub struct Renewals {
     pub due: Tally,
     /// An API refused the token.
     pub forced: Tally,
+    /// [`TokenProvider::keep_alive`] renewed an idle session.
+    pub keep_alive: Tally,
 }
 
 /// Outcomes of renewals.
@@ -91,6 +94,7 @@ pub(crate) struct Counters {
     first: Pair,
     due: Pair,
     forced: Pair,
+    keep_alive: Pair,
     client_credentials: Counter,
     refresh_token: Counter,
     pub(crate) waited: Counter,
@@ -143,6 +147,7 @@ impl TokenProvider {
                 first: counters.first.tally(),
                 due: counters.due.tally(),
                 forced: counters.forced.tally(),
+                keep_alive: counters.keep_alive.tally(),
             },
             exchanges: Exchanges {
                 client_credentials: counters.client_credentials.get(),
@@ -162,6 +167,7 @@ impl Counters {
             Cause::First => &self.first,
             Cause::Due => &self.due,
             Cause::Forced => &self.forced,
+            Cause::KeepAlive => &self.keep_alive,
         };
         if succeeded { pair.succeeded.count() } else { pair.failed.count() }
     }

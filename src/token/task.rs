@@ -11,8 +11,9 @@ use crate::token::access_token::AccessToken;
 use crate::token::clock::{self, Moment};
 use crate::token::endpoint::{Answer, Failure};
 use crate::token::flight::Takeoff;
-use crate::token::provider::{self, Cause, Outcome, Source, TokenProvider};
+use crate::token::provider::TokenProvider;
 use crate::token::renewal::{Exchange, Grant, Lifetime, Next, Renewal, Session};
+use crate::token::source::{self, Cause, Outcome, Source};
 
 /// A successful exchange, with the moment before it was sent.
 struct Brought {
@@ -29,6 +30,7 @@ pub(super) async fn renew(provider: TokenProvider, mut takeoff: Takeoff<Session,
         Err(failure) => {
             let error = failure.error.clone();
             let left = failure.hold_until.saturating_duration_since(failure.at);
+            source.keep_alive_at.send_replace(Some(failure.hold_until));
             // Before the landing: whoever learns of the failure and asks again finds the hold.
             source.failure.store(Some(Arc::new(failure)));
             Err(error.with_retry_after(left))
@@ -44,16 +46,23 @@ async fn exchange_until_done(
     provider: &TokenProvider,
     source: &Source,
     session: &mut Session,
-) -> Result<(Grant, Brought), provider::Failure> {
+) -> Result<(Grant, Brought), source::Failure> {
     let now = clock::now();
     let usable_until = provider.current().get().and_then(|token| token.usable_until(now));
     let mut renewal = Renewal::new(now.monotonic, source.timeout, usable_until, source.credentials.may_change());
     let mut exchange = renewal.begin(session, now);
     let mut secret = None;
+    // What no answer is quoted with. The refresh token of an exchange that failed is gone by the next.
+    let token = provider.current().get();
+    let refresh_token = session.refresh_token().cloned();
+    let tokens: Vec<_> =
+        token.iter().map(AccessToken::secret).chain(refresh_token.iter().map(Secret::expose)).collect();
     loop {
         sleep_until(exchange.not_before).await;
         let failure =
-            match timeout_at(exchange.deadline, attempt(provider, source, session, exchange, &mut secret)).await {
+            match timeout_at(exchange.deadline, attempt(provider, source, session, exchange, &mut secret, &tokens))
+                .await
+            {
                 Ok(Ok(brought)) => return Ok((exchange.grant, brought)),
                 Ok(Err(failure)) => failure,
                 Err(_) => Failure::transient(Error::timeout()),
@@ -74,7 +83,7 @@ async fn exchange_until_done(
             }
             Next::Hold(until) => until,
         };
-        return Err(provider::Failure { error: failure.error, at: clock::monotonic(), hold_until });
+        return Err(source::Failure { error: failure.error, at: clock::monotonic(), hold_until });
     }
 }
 
@@ -85,6 +94,7 @@ async fn attempt(
     session: &Session,
     exchange: Exchange,
     secret: &mut Option<Secret>,
+    tokens: &[&str],
 ) -> Result<Brought, Failure> {
     let secret = match secret {
         Some(secret) => secret,
@@ -96,7 +106,7 @@ async fn attempt(
     };
     provider.counters().exchanged(exchange.grant);
     let sent = clock::now();
-    let answer = source.endpoint.exchange(secret, refresh_token).await?;
+    let answer = source.endpoint.exchange(secret, refresh_token, tokens).await?;
     let lifetime = Lifetime::new(sent, answer.granted.expires_in, fastrand::f64());
     if lifetime.has_expired(clock::now()) {
         return Err(Failure::transient(Error::expired_on_arrival()));
@@ -126,6 +136,7 @@ fn publish(
     let generation = source.generations.fetch_add(1, Ordering::Relaxed) + 1;
     let token = AccessToken::new(answer.authorization, generation, answer.session, lifetime);
     session.granted(grant, answer.granted, sent);
+    source.keep_alive_at.send_replace(Some(session.keep_alive_at(&lifetime, fastrand::f64())));
     provider.current().set(Some(token.clone()));
     token
 }

@@ -177,6 +177,8 @@ pub(crate) fn default_transport(environment: &Environment) -> Result<Transport, 
         .pool_idle_timeout(Duration::ZERO)
         .https_only(!environment.is_loopback());
     let client = if environment.is_loopback() { client.no_proxy() } else { client };
+    // Without TLS no certificates are needed, and a slim container may have none.
+    let client = if environment.is_plain() { client.tls_certs_only([]) } else { client };
     let client = client.build().map_err(|error| Error::default_transport(error.without_url()))?;
     // The text and the `Debug` of reqwest's error carry the whole URL.
     let client = tower::util::MapErr::new(ReqwestService::new(client), reqwest::Error::without_url);
