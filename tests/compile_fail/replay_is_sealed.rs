@@ -1,0 +1,27 @@
+//! What is kept of a request is decided in this crate.
+
+use std::convert::Infallible;
+
+use http::Request;
+use neonomics_auth::replay::Replay;
+
+struct Mine;
+
+impl<B> Replay<B> for Mine {
+    type Body = B;
+    type Kept = Infallible;
+
+    fn once(&self, request: Request<B>) -> Request<B> {
+        request
+    }
+
+    fn keep(&self, request: Request<B>) -> (Request<B>, Option<Infallible>) {
+        (request, None)
+    }
+
+    fn again(kept: Infallible) -> Request<B> {
+        match kept {}
+    }
+}
+
+fn main() {}
