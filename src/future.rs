@@ -89,6 +89,7 @@ struct Preparing<S, B, R> {
 
 struct Renewing<S, Res, K> {
     renewal: TokenFuture,
+    token: AccessToken,
     refused: Res,
     kept: K,
     shared: Arc<Shared<S>>,
@@ -173,14 +174,14 @@ where
                     let StateOwn::Renewing { renewing } = state.as_mut().project_replace(State::Done) else {
                         unreachable!("matched above")
                     };
-                    let Renewing { refused, kept, shared, waited, .. } = *renewing;
+                    let Renewing { token, refused, kept, shared, waited, .. } = *renewing;
                     if let Err(error) = renewed {
                         let outcome = AuthOutcome { waited, renewal_error: Some(error), ..AuthOutcome::default() };
                         return Poll::Ready(Ok(outcome.on(refused)));
                     }
                     // Before the service is asked for readiness: an answer that is not read may hold the only connection.
                     drop(refused);
-                    let readiness = Readiness::at_once(shared);
+                    let readiness = Readiness::after_refusal(shared, token);
                     State::PreparingAgain { preparing: Box::new(PreparingAgain { readiness, kept, waited }) }
                 }
                 // ## PreparingAgain => (Resending | done)
@@ -267,8 +268,8 @@ impl<S, K> Sent<S, K> {
         let Self { shared, token, kept, waited } = self;
         shared.provider.counters().refusals.count();
         if let Some(kept) = kept {
-            let renewal = shared.provider.renew_future(token);
-            return Verdict::Refused(Box::new(Renewing { renewal, refused, kept, shared, waited }));
+            let renewal = shared.provider.renew_future(token.clone());
+            return Verdict::Refused(Box::new(Renewing { renewal, token, refused, kept, shared, waited }));
         }
         shared.provider.renew_behind(&token);
         Verdict::Final(outcome.on_unusual(refused))
@@ -282,6 +283,8 @@ impl<S, K> Sent<S, K> {
 /// A usable token and a ready service, the token looked at last: what an attempt needs when it cannot be made at once.
 struct Readiness<S> {
     shared: Arc<Shared<S>>,
+    /// The token that the first attempt was refused with, for a second one.
+    refused: Option<AccessToken>,
     phase: Phase<S>,
 }
 
@@ -295,16 +298,16 @@ impl<S> Readiness<S> {
     /// For a first attempt: there is no token yet.
     fn after_token(shared: Arc<Shared<S>>) -> Self {
         let phase = Phase::AwaitingToken(shared.provider.token_future());
-        Self { shared, phase }
+        Self { shared, refused: None, phase }
     }
 
-    /// For a second attempt: the token has just been renewed.
-    fn at_once(shared: Arc<Shared<S>>) -> Self
+    /// For a second attempt: this token was refused, and has just been replaced.
+    fn after_refusal(shared: Arc<Shared<S>>, token: AccessToken) -> Self
     where
         S: Clone,
     {
         let phase = Phase::MakingReady(shared.spare());
-        Self { shared, phase }
+        Self { shared, refused: Some(token), phase }
     }
 
     fn poll<B>(&mut self, cx: &mut Context<'_>) -> Poll<Result<AccessToken, BoxError>>
@@ -323,8 +326,12 @@ impl<S> Readiness<S> {
                     ready!(service.poll_ready(cx)).map_err(Into::into)?;
                     match self.shared.provider.usable() {
                         Some(token) => return Poll::Ready(Ok(token)),
-                        // It expired while the service made itself ready.
-                        None => Phase::AwaitingToken(self.shared.provider.token_future()),
+                        // It expired while the service made itself ready; or the session was ended, and then a late
+                        // refusal must not start another.
+                        None => Phase::AwaitingToken(match &self.refused {
+                            Some(refused) => self.shared.provider.renew_future(refused.clone()),
+                            None => self.shared.provider.token_future(),
+                        }),
                     }
                 }
             }

@@ -48,9 +48,11 @@ impl<R> NeonomicsAuthLayer<R> {
 
     /// Replaces the rule that says which answers refuse the token.
     ///
-    /// Without it: a 401, unless its Bearer challenge names an error other than `invalid_token` (RFC 6750 §3.1). The
-    /// predicate is asked for every answer to a stamped request, on the request's task: it must not block. An answer
-    /// that it takes for a refusal, but that was applied by the API, leads to a request that is applied twice.
+    /// Without it: a 401, unless its Bearer challenge names an error other than `invalid_token` (RFC 6750 §3.1); a
+    /// `WWW-Authenticate` line that cannot be parsed names none, and one with a `token68` (`Negotiate …`) cannot. The
+    /// predicate is asked for the answer to each first attempt that carried a token, on the request's task: it must not
+    /// block. An answer that it takes for a refusal, but that was applied by the API, leads to a request that is applied
+    /// twice.
     #[must_use]
     pub fn rejected_when<P>(mut self, predicate: P) -> Self
     where

@@ -23,6 +23,8 @@ pub struct NoReplay;
 
 /// Response extension: what the layer did, present only when something unusual happened.
 ///
+/// Several layers in one stack share it: an outer one that has something to say replaces what an inner one said.
+///
 /// # Examples
 ///
 /// ```

@@ -131,10 +131,11 @@ async fn the_first_grant_has_the_members_of_keycloak_and_no_others() {
 }
 
 #[tokio::test]
-async fn a_token_is_a_b64token_and_no_two_are_alike() {
+async fn e5_a_token_begins_with_fake_and_is_a_b64token_and_no_two_are_alike() {
     let fake = FakeNeonomics::new();
     let (first, second) = (grant(&fake).await, grant(&fake).await);
     for token in [&first.access, &first.refresh, &second.access, &second.refresh] {
+        assert!(token.starts_with("fake-"));
         assert!(token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte)));
     }
     assert_ne!(first.access, second.access);
@@ -958,7 +959,7 @@ fn handles_and_futures_go_where_they_are_needed() {
 }
 
 #[tokio::test]
-async fn clones_and_the_port_share_one_state() {
+async fn e5_clones_and_the_port_on_127_0_0_1_share_one_state() {
     let fake = FakeNeonomics::listen().await.unwrap();
     let clone = fake.clone();
     let tokens = grant(&clone).await;
@@ -971,6 +972,7 @@ async fn clones_and_the_port_share_one_state() {
             response.into_body().collect().await.unwrap();
         }
     }
+    assert!(fake.origin().starts_with("http://127.0.0.1:"));
     assert_eq!(fake.connections(), 2, "one for each client, kept open");
     assert_eq!(clone.connections(), 2);
     let versions: Vec<_> = clone.requests().iter().map(|request| request.version).collect();

@@ -72,8 +72,11 @@ impl TokenProvider {
     ///
     /// Once polled it goes on by itself: who stops waiting does not stop it.
     pub async fn end_session(&self) -> Result<(), Error> {
-        let runtime = self.source()?.runtime().ok_or_else(Error::no_runtime)?;
-        let ending = runtime.spawn(end(self.clone()));
+        let source = self.source()?;
+        let runtime = source.live_runtime().ok_or_else(Error::no_runtime)?;
+        // Boarded here and not in the task: a call beside this one shares its outcome, however soon that comes.
+        let boarding = source.flights.board(|_| None::<Infallible>);
+        let ending = runtime.spawn(end(self.clone(), boarding));
         ending.await.unwrap_or_else(|_| Err(Error::abandoned()))
     }
 }
@@ -101,17 +104,18 @@ async fn keep_alive(provider: WeakProvider, mut due: watch::Receiver<Option<Inst
     }
 }
 
-/// Takes the flight, or shares the outcome of the one who ends the session already.
-async fn end(provider: TokenProvider) -> Result<(), Error> {
+/// Takes the flight when it is free, or shares the outcome of the one who ends the session already.
+async fn end(provider: TokenProvider, mut boarding: Boarding<Session, Outcome, Infallible>) -> Result<(), Error> {
     let source = provider.source()?;
     loop {
-        match source.flights.board(|_| None::<Infallible>) {
+        let flight = match boarding {
             Boarding::Settled(never) => match never {},
             Boarding::TookOff(takeoff) => return log_out(&provider, source, takeoff).await,
-            Boarding::Joined(flight) => match flight.landed().await {
-                Some(Outcome::Ended(outcome)) => return outcome,
-                Some(Outcome::Renewed(_)) | None => {}
-            },
+            Boarding::Joined(flight) => flight,
+        };
+        match flight.landed().await {
+            Some(Outcome::Ended(outcome)) => return outcome,
+            Some(Outcome::Renewed(_)) | None => boarding = source.flights.board(|_| None),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Where new tokens come from: who starts a renewal, who joins one, who is told without one.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -166,7 +167,7 @@ impl TokenProvider {
             return;
         }
         // Outside a runtime the token is all there is to take.
-        let Some(runtime) = source.runtime() else { return };
+        let Some(runtime) = source.live_runtime() else { return };
         if !source.flights.claim() {
             return;
         }
@@ -182,7 +183,7 @@ impl TokenProvider {
     /// Renews a session that exists and that nobody has renewed meanwhile; says whether it did.
     pub(super) fn renew_idle(&self) -> bool {
         let Ok(source) = self.source() else { return false };
-        let Some(runtime) = source.runtime() else { return false };
+        let Some(runtime) = source.live_runtime() else { return false };
         let boarding = source.flights.board(|session| {
             let now = clock::now();
             let due = source.keep_alive_at.borrow().is_some_and(|due| due <= now.monotonic);
@@ -225,6 +226,11 @@ impl Source {
         self.runtime.clone().or_else(|| Handle::try_current().ok())
     }
 
+    /// For work that nobody waits for, so that nobody would start it again: not a runtime that has been shut down.
+    pub(super) fn live_runtime(&self) -> Option<Handle> {
+        self.runtime.clone().filter(is_alive).or_else(|| Handle::try_current().ok())
+    }
+
     /// The failure that holds back the next renewal, with the time left.
     fn held_back(&self) -> Option<Error> {
         let failure = self.failure.load();
@@ -242,4 +248,12 @@ impl Wanted<'_> {
             (_, outcome) => outcome,
         }
     }
+}
+
+/// A runtime that has been shut down drops a new task at once.
+fn is_alive(runtime: &Handle) -> bool {
+    let probe = runtime.spawn(pending::<()>());
+    let alive = !probe.is_finished();
+    probe.abort();
+    alive
 }

@@ -30,7 +30,7 @@ pub struct Status {
     pub exchanges: Exchanges,
     /// Requests that waited for a token before their first attempt.
     pub waited: u64,
-    /// Answers that refused a token.
+    /// First attempts whose answer refused the token.
     pub refusals: u64,
     /// Requests sent a second time.
     pub replays: u64,
