@@ -1,0 +1,177 @@
+//! `keep_alive` (D3): an idle session stays, and none is started.
+
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use neonomics_auth::testing::{FakeNeonomics, Fault};
+use neonomics_auth::{KeepAlive, TokenProvider, TokenState};
+use tokio::runtime::Handle;
+use tokio::task::yield_now;
+use tokio::time::sleep;
+
+const HOUR: Duration = Duration::from_secs(3600);
+const SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test(start_paused = true)]
+async fn d3_an_idle_client_still_has_its_first_session_after_three_idle_limits() {
+    let fake = FakeNeonomics::new();
+    fake.set_session_maximum(24 * HOUR);
+    let provider = fake.provider();
+    provider.token().await.unwrap();
+    let session = provider.status().session_id.unwrap();
+
+    // Without it the session is over after one idle limit: this is what the rest is measured against.
+    let idle = fake.provider();
+    idle.token().await.unwrap();
+    let _kept = provider.keep_alive();
+    sleep(3 * 2 * HOUR).await;
+
+    assert_eq!(fake.sessions(), 1);
+    assert_eq!(provider.status().session_id, Some(session));
+    assert!(provider.cached().is_some());
+    assert_eq!(fake.counts().client_credentials, 2);
+    let renewals = provider.status().renewals;
+    assert_eq!(usize::try_from(renewals.keep_alive.succeeded).unwrap(), fake.counts().refresh);
+    assert_eq!((renewals.keep_alive.failed, renewals.due.succeeded), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn d3_what_ends_first_is_renewed_at_70_to_80_percent_of_its_life() {
+    // The access token decides, then the refresh token.
+    for (access, idle, first) in [(1000, 7200, 1000), (3600, 1000, 1000)] {
+        let fake = FakeNeonomics::new();
+        fake.set_access_lifetime(SECOND * access);
+        fake.set_session_idle(SECOND * idle);
+        let provider = fake.provider();
+        let _kept = provider.keep_alive();
+        provider.token().await.unwrap();
+
+        sleep(SECOND * first * 7 / 10 - SECOND).await;
+        fake.expect().client_credentials(1).refresh(0);
+        sleep(SECOND * first / 10 + 2 * SECOND).await;
+        fake.expect().client_credentials(1).refresh(1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn d3_it_starts_no_session() {
+    let fake = FakeNeonomics::new();
+    let provider = fake.provider();
+    let _kept = provider.keep_alive();
+    sleep(24 * HOUR).await;
+    fake.expect().client_credentials(0).refresh(0).logout(0);
+    assert_eq!(provider.status().state, TokenState::None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn d3_it_rests_after_the_end_of_a_session_until_somebody_asks_for_a_token() {
+    let fake = FakeNeonomics::new();
+    let provider = fake.provider();
+    let _kept = provider.keep_alive();
+    provider.token().await.unwrap();
+    provider.end_session().await.unwrap();
+    sleep(24 * HOUR).await;
+    fake.expect().client_credentials(1).refresh(0).logout(1);
+
+    provider.token().await.unwrap();
+    sleep(HOUR).await;
+    fake.expect().client_credentials(2).refresh(1).logout(1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn d3_a_failure_is_tried_again_when_its_hold_is_over() {
+    let fake = FakeNeonomics::new();
+    let provider = fake.provider();
+    let _kept = provider.keep_alive();
+    provider.token().await.unwrap();
+
+    // Both exchanges of the renewal fail; the hold after the first failure is a second at the most.
+    fake.fail_exchanges(2, Fault::Reset);
+    while provider.status().renewals.keep_alive.failed == 0 {
+        sleep(SECOND).await;
+    }
+    assert_eq!(fake.counts().refresh, 1);
+    assert_eq!(fake.counts().client_credentials, 2);
+    sleep(SECOND).await;
+    settle().await;
+    // The refresh token may have been spent: a new session takes the place of the old one.
+    fake.expect().client_credentials(3).refresh(1);
+    assert_eq!(provider.status().renewals.keep_alive.succeeded, 1);
+    assert!(provider.cached().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn d3_a_session_that_is_over_is_let_go() {
+    let fake = FakeNeonomics::new();
+    let provider = fake.provider();
+    let _kept = provider.keep_alive();
+    provider.token().await.unwrap();
+
+    // The server is away until the access token has expired, and the refresh token is given up at the first failure.
+    fake.fail_exchanges(usize::MAX, Fault::Reset);
+    sleep(HOUR).await;
+    settle().await;
+    let made = fake.counts();
+    fake.heal();
+    sleep(24 * HOUR).await;
+    assert_eq!(fake.counts(), made);
+    assert_eq!(provider.status().state, TokenState::Expired);
+}
+
+#[tokio::test(start_paused = true)]
+async fn d3_it_stops_when_it_is_dropped() {
+    let fake = FakeNeonomics::new();
+    let provider = fake.provider();
+    let kept = provider.keep_alive();
+    provider.token().await.unwrap();
+    drop(kept);
+    sleep(24 * HOUR).await;
+    fake.expect().client_credentials(1).refresh(0);
+    assert_eq!(Handle::current().metrics().num_alive_tasks(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn d3_it_does_not_keep_the_provider() {
+    let fake = FakeNeonomics::new();
+    let provider = fake.provider();
+    let kept = provider.keep_alive();
+    provider.token().await.unwrap();
+    drop(provider);
+    settle().await;
+    assert_eq!(Handle::current().metrics().num_alive_tasks(), 0, "its task ended with the last handle");
+    drop(kept);
+}
+
+#[tokio::test(start_paused = true)]
+async fn d3_two_of_them_renew_once() {
+    let fake = FakeNeonomics::new();
+    let provider = fake.provider();
+    let _kept: [KeepAlive; 2] = [provider.keep_alive(), provider.keep_alive()];
+    provider.token().await.unwrap();
+    sleep(HOUR * 8 / 10).await;
+    settle().await;
+    fake.expect().client_credentials(1).refresh(1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn d3_a_fixed_token_has_no_session_to_keep() {
+    let fake = FakeNeonomics::new();
+    let provider = TokenProvider::fixed(fake.environment(), "fixed").unwrap();
+    let _kept = provider.keep_alive();
+    sleep(24 * HOUR).await;
+    assert_eq!(provider.status().state, TokenState::Fresh);
+}
+
+#[test]
+#[should_panic(expected = "keep_alive needs a tokio runtime")]
+fn d3_outside_a_runtime_it_panics() {
+    let _kept = FakeNeonomics::new().provider().keep_alive();
+}
+
+/// Lets all tasks run that can.
+async fn settle() {
+    for _ in 0..100 {
+        yield_now().await;
+    }
+}
