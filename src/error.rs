@@ -16,7 +16,7 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 ///
 /// Opaque and cheap to clone: all callers of one failed renewal get the same. Its text says what to do and never
 /// contains a token, a secret or a body; text of the authorization server is cut to 256 characters and cleaned of
-/// control characters.
+/// control characters. It does not repeat its cause: log the [`source`](std::error::Error::source) too.
 ///
 /// # Examples
 ///
@@ -45,10 +45,13 @@ enum Kind {
     Unavailable { status: StatusCode, code: Option<String> },
     Unreachable,
     Timeout,
+    SecretTimeout,
     Malformed(&'static str),
     ExpiredOnArrival,
     Credentials,
+    RefreshTokenRefused { status: StatusCode, code: Option<String> },
     Abandoned,
+    EndAbandoned,
     NoRuntime,
     Recursive,
     Ended,
@@ -59,7 +62,8 @@ enum Kind {
 }
 
 impl Error {
-    /// The authorization server refuses this client, or this request for good: asking again changes nothing.
+    /// The authorization server refuses this client or this request: most likely a setting is wrong. The provider asks
+    /// again after at most 60 seconds, unless the server asked for more.
     ///
     /// `invalid_client`, `unauthorized_client`, redirects, and statuses that are neither success nor a passing fault
     /// (Neonomics' 510 among them).
@@ -69,7 +73,8 @@ impl Error {
     }
 
     /// A fault that passes by itself: no answer, a timeout, 408, 425, 429, 5xx except 501, 505 and 510, a token that
-    /// had expired on arrival, credentials that could not be read just now, a runtime that was shut down.
+    /// had expired on arrival, a refresh token that is over, credentials that could not be read just now, a runtime that
+    /// was shut down.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(
@@ -77,16 +82,20 @@ impl Error {
             Kind::Unavailable { .. }
                 | Kind::Unreachable
                 | Kind::Timeout
+                | Kind::SecretTimeout
                 | Kind::ExpiredOnArrival
                 | Kind::Credentials
+                | Kind::RefreshTokenRefused { .. }
                 | Kind::Abandoned
+                | Kind::EndAbandoned
         )
     }
 
-    /// The authorization server did not answer within the deadline. Also [transient](Self::is_transient).
+    /// The authorization server, or the source of the client secret, did not answer within the deadline. Also
+    /// [transient](Self::is_transient).
     #[must_use]
     pub fn is_timeout(&self) -> bool {
-        matches!(self.cause.kind, Kind::Timeout)
+        matches!(self.cause.kind, Kind::Timeout | Kind::SecretTimeout)
     }
 
     /// An answer that is not what RFC 6749 §5.1 describes: HTML, truncated JSON, a token that cannot be a header.
@@ -105,7 +114,9 @@ impl Error {
     #[must_use]
     pub fn oauth_code(&self) -> Option<&str> {
         match &self.cause.kind {
-            Kind::Rejected { code, .. } | Kind::Unavailable { code, .. } => code.as_deref(),
+            Kind::Rejected { code, .. } | Kind::Unavailable { code, .. } | Kind::RefreshTokenRefused { code, .. } => {
+                code.as_deref()
+            }
             _ => None,
         }
     }
@@ -143,6 +154,11 @@ impl Error {
         Kind::Timeout.into()
     }
 
+    /// The user's file or closure did not yield the client secret in time.
+    pub(crate) fn secret_timeout() -> Self {
+        Kind::SecretTimeout.into()
+    }
+
     pub(crate) fn malformed(what: &'static str) -> Self {
         Kind::Malformed(what).into()
     }
@@ -156,8 +172,21 @@ impl Error {
         Self::new(Kind::Credentials, Some(source.into()))
     }
 
+    /// The next renewal starts a new session.
+    pub(crate) fn refresh_token_refused(status: StatusCode, code: Option<String>) -> Self {
+        Kind::RefreshTokenRefused { status, code }.into()
+    }
+
     pub(crate) fn abandoned() -> Self {
         Kind::Abandoned.into()
+    }
+
+    pub(crate) fn is_abandoned(&self) -> bool {
+        matches!(self.cause.kind, Kind::Abandoned)
+    }
+
+    pub(crate) fn end_abandoned() -> Self {
+        Kind::EndAbandoned.into()
     }
 
     pub(crate) fn no_runtime() -> Self {
@@ -237,20 +266,27 @@ impl fmt::Display for Kind {
             Self::Rejected { status, code, description, realm } => {
                 fmt_rejected(f, *status, code.as_deref(), description.as_deref(), realm)
             }
-            Self::Unavailable { status, code: Some(code) } => {
-                write!(f, "the authorization server cannot answer now ({code}, status {})", status.as_u16())
-            }
-            Self::Unavailable { status, code: None } => {
-                write!(f, "the authorization server cannot answer now (status {})", status.as_u16())
+            Self::Unavailable { status, code } => {
+                f.write_str("the authorization server cannot answer now")?;
+                fmt_answer(f, *status, code.as_deref())
             }
             Self::Unreachable => f.write_str("the authorization server could not be reached"),
             Self::Timeout => f.write_str("the authorization server did not answer within the deadline"),
+            Self::SecretTimeout => f.write_str("the client secret could not be obtained within the deadline"),
             Self::Malformed(what) => write!(f, "the token endpoint's answer cannot be used: {what}"),
             Self::ExpiredOnArrival => f.write_str("the access token had expired on arrival"),
             Self::Credentials => f.write_str("the client secret could not be obtained"),
+            Self::RefreshTokenRefused { status, code } => {
+                f.write_str("the authorization server refused the refresh token")?;
+                fmt_answer(f, *status, code.as_deref())
+            }
             Self::Abandoned => f.write_str(
-                "the renewal was dropped before it ended, twice: its runtime was shut down or has no timers, or the \
-                 transport or the secret's closure panicked",
+                "the renewal was dropped before it ended: its runtime was shut down or has no timers, or the transport \
+                 or the secret's closure panicked",
+            ),
+            Self::EndAbandoned => f.write_str(
+                "the session is forgotten here, but its end was dropped before the authorization server confirmed it: \
+                 the runtime was shut down or has no timers, or the transport or the secret's closure panicked",
             ),
             Self::NoRuntime => f.write_str(
                 "waiting for a token needs a tokio runtime: call from within one, or give the provider one with \
@@ -285,23 +321,27 @@ fn fmt_rejected(
             f,
             "the authorization server rejected the client ({code}): check NEONOMICS_CLIENT_ID and its secret for \
              realm `{realm}`"
-        ),
+        )?,
         _ if status.is_redirection() => write!(
             f,
             "the token endpoint of realm `{realm}` answered a redirect (status {}), which is never followed with a \
              secret: check the realm URL",
             status.as_u16()
-        ),
+        )?,
         _ => {
-            write!(f, "the authorization server refused the token request for realm `{realm}` (")?;
-            if let Some(code) = code {
-                write!(f, "{code}, ")?;
-            }
-            write!(f, "status {})", status.as_u16())?;
-            match description {
-                Some(description) => write!(f, ": {description}"),
-                None => Ok(()),
-            }
+            write!(f, "the authorization server refused the token request for realm `{realm}`")?;
+            fmt_answer(f, status, code)?;
         }
+    }
+    match description {
+        Some(description) => write!(f, ": {description}"),
+        None => Ok(()),
+    }
+}
+
+fn fmt_answer(f: &mut fmt::Formatter<'_>, status: StatusCode, code: Option<&str>) -> fmt::Result {
+    match code {
+        Some(code) => write!(f, " ({code}, status {})", status.as_u16()),
+        None => write!(f, " (status {})", status.as_u16()),
     }
 }

@@ -176,7 +176,7 @@ where
                     };
                     let Renewing { token, refused, kept, shared, waited, .. } = *renewing;
                     if let Err(error) = renewed {
-                        let outcome = AuthOutcome { waited, renewal_error: Some(error), ..AuthOutcome::default() };
+                        let outcome = AuthOutcome { waited, renewal_error: Some(error), ..AuthOutcome::USUAL };
                         return Poll::Ready(Ok(outcome.on(refused)));
                     }
                     // Before the service is asked for readiness: an answer that is not read may hold the only connection.
@@ -201,14 +201,14 @@ where
                 // ## Resending => done
                 StateProj::Resending { attempt, waited } => {
                     // An error of this attempt is the outcome: it may have been applied, and the 401 would deny that.
-                    let outcome = AuthOutcome { replayed: true, waited: *waited, ..AuthOutcome::default() };
+                    let outcome = AuthOutcome { replayed: true, waited: *waited, ..AuthOutcome::USUAL };
                     let answer = ready!(attempt.poll(cx));
                     state.set(State::Done);
                     return Poll::Ready(answer.map(|answer| outcome.on(answer)).map_err(Into::into));
                 }
                 // ## Passing => done
                 StateProj::Passing { attempt, reason } => {
-                    let outcome = AuthOutcome { passed: Some(*reason), ..AuthOutcome::default() };
+                    let outcome = AuthOutcome { passed: Some(*reason), ..AuthOutcome::USUAL };
                     let answer = ready!(attempt.poll(cx));
                     state.set(State::Done);
                     return Poll::Ready(answer.map(|answer| outcome.on(answer)).map_err(Into::into));
@@ -276,7 +276,7 @@ impl<S, K> Sent<S, K> {
     }
 
     fn outcome(&self) -> AuthOutcome {
-        AuthOutcome { waited: self.waited, ..AuthOutcome::default() }
+        AuthOutcome { waited: self.waited, ..AuthOutcome::USUAL }
     }
 }
 

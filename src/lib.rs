@@ -43,7 +43,7 @@
 //!
 //! 1. A request comes in. It may carry the token if it goes to one of the environment's API origins and has no
 //!    `authorization` of its own; any other is passed on as it is.
-//! 2. The token is *fresh*, *stale* (for the last fifth to third of its life) or *expired*. Fresh: stamped and sent.
+//! 2. The token is *fresh*, *stale* (for the last 20 to 30 % of its life) or *expired*. Fresh: stamped and sent.
 //!    Stale: the same, and one request starts a renewal behind itself. Expired, or none: the request waits for the one
 //!    renewal, and reserves nothing in the inner service meanwhile.
 //! 3. A *renewal* is one to three *exchanges* with the token endpoint, on a task of the provider: the refresh token if it
@@ -84,7 +84,9 @@
 //! | C11, C12 | the second attempt differs in `authorization` alone and takes the connection of the first |
 //! | C13, C14 | [`NoReplay`] forbids it; what is kept for it is dropped when it is not needed |
 //! | D1, D2 | [`TokenProvider::end_session`] forgets first, then tells the server; nothing but `token()` starts a new session |
+//! | D3 | [`TokenProvider::keep_alive`] renews an idle session, and starts none |
 //! | D4 | an idle provider causes no traffic |
+//! | D5 | [`TokenProvider::status`]: state, last error and totals, without I/O and lock |
 //! | E1, E4 | no secret in `Debug`, errors or events; text of the server is cut |
 //! | E2 | secrets, the form and the header value are wiped when their last clone goes |
 //! | E3 | the token endpoint: https beyond loopback, no redirects, no proxy for loopback, no resending |
@@ -94,6 +96,9 @@
 //!
 //! * Not wiped from memory: the buffers of hyper and rustls, an answer as it arrived, the kept copy of a request.
 //! * A session is not shared between processes; each process, and each provider, has its own.
+//! * A renewal runs on the runtime of the caller that started it. One of a single thread stands still while nobody is in its
+//!   `block_on`, and whoever waits for the renewal stands with it: such a program gives the provider a runtime that is
+//!   always driven ([`TokenProviderBuilder::runtime`]).
 //! * Redirects that the HTTP client follows by itself are below the layer and carry what it stamped.
 //! * A gateway that answers 401 after it has applied a request defeats the second attempt: see [`NoReplay`].
 //!
@@ -131,7 +136,8 @@ pub use layer::NeonomicsAuthLayer;
 pub use outcome::{AuthOutcome, NoReplay, PassReason};
 pub use service::{HttpService, NeonomicsAuth};
 pub use token::{
-    AccessToken, Exchanges, KeepAlive, Renewals, Status, Tally, TokenProvider, TokenProviderBuilder, TokenState,
+    AccessToken, Exchanges, KeepAlive, LastError, Renewals, Status, Tally, TokenProvider, TokenProviderBuilder,
+    TokenState,
 };
 #[cfg(feature = "reqwest")]
 pub use transport::reqwest::{ReqwestFuture, ReqwestService};

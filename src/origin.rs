@@ -42,8 +42,12 @@ impl Origins {
         }
         let allowed = match (uri.scheme(), uri.authority()) {
             (Some(scheme), Some(authority)) => self.allows(scheme, authority),
-            // The inner service knows where it goes; a `Host` that names somebody else would tell it otherwise.
-            (None, None) => headers.get_all(HOST).iter().all(|host| self.names(host.as_bytes())),
+            // The inner service knows where it goes; a `Host` that names somebody else would tell it otherwise, and so
+            // would a path that is a host where it is joined to a base (RFC 3986 §5.2.2).
+            (None, None) => {
+                !matches!(uri.path().as_bytes(), [b'/' | b'\\', b'/' | b'\\', ..])
+                    && headers.get_all(HOST).iter().all(|host| self.names(host.as_bytes()))
+            }
             _ => false,
         };
         if allowed { Ok(()) } else { Err(PassReason::OtherOrigin) }

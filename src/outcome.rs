@@ -36,7 +36,7 @@ pub struct NoReplay;
 /// }
 /// # assert!(explain(&http::Response::new(())).is_none());
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct AuthOutcome {
     pub(crate) replayed: bool,
     pub(crate) waited: bool,
@@ -71,6 +71,9 @@ impl AuthOutcome {
 }
 
 impl AuthOutcome {
+    /// All went as usual.
+    pub(crate) const USUAL: Self = Self { replayed: false, waited: false, passed: None, renewal_error: None };
+
     /// Puts this on a response.
     pub(crate) fn on<B>(self, mut response: Response<B>) -> Response<B> {
         response.extensions_mut().insert(self);

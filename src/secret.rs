@@ -1,7 +1,7 @@
 //! Text that must not be seen: the client secret, the refresh token, the form and the header built from them.
 //!
 //! A secret is wiped from memory when its last owner goes. It has no `Display`, its `Debug` says that something is
-//! there and nothing else, and it is read in the file that writes the form and nowhere else.
+//! there and nothing else. It is exposed to the form, to the header, and to the search that keeps it out of errors.
 
 use std::fmt;
 

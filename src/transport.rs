@@ -42,8 +42,13 @@ where
         let service = service.clone();
         async move {
             let (head, body) = service.oneshot(request).await.map_err(unanswered)?.into_parts();
-            let body = Limited::new(body, LONGEST_ANSWER).collect().await.map_err(broken_off)?;
-            Ok(Response::from_parts(head, body.to_bytes()))
+            let body = match Limited::new(body, LONGEST_ANSWER).collect().await {
+                Ok(body) => body.to_bytes(),
+                // A page of an error: its status says enough.
+                Err(error) if !head.status.is_success() && error.is::<LengthLimitError>() => Bytes::new(),
+                Err(error) => return Err(broken_off(error)),
+            };
+            Ok(Response::from_parts(head, body))
         }
     }))
 }

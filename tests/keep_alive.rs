@@ -47,9 +47,9 @@ async fn d3_what_ends_first_is_renewed_at_70_to_80_percent_of_its_life() {
         let _kept = provider.keep_alive();
         provider.token().await.unwrap();
 
-        sleep(SECOND * first * 7 / 10 - SECOND).await;
+        sleep(SECOND * first * 69 / 100).await;
         fake.expect().client_credentials(1).refresh(0);
-        sleep(SECOND * first / 10 + 2 * SECOND).await;
+        sleep(SECOND * first * 12 / 100).await;
         fake.expect().client_credentials(1).refresh(1);
     }
 }

@@ -1,5 +1,7 @@
 //! What is kept of a request to send it twice. Knows nothing of tokens, statuses or tower.
 
+use std::convert::Infallible;
+
 use http::Request;
 
 /// How a request is kept for its second attempt: the mode of a [`NeonomicsAuth`](crate::NeonomicsAuth).
@@ -41,10 +43,6 @@ pub struct CloneBody;
 #[non_exhaustive]
 pub struct WithoutRetry;
 
-/// Nothing is ever kept.
-#[derive(Debug)]
-pub enum Never {}
-
 #[diagnostic::do_not_recommend]
 impl<B: Clone> Replay<B> for CloneBody {
     type Body = B;
@@ -66,17 +64,17 @@ impl<B: Clone> Replay<B> for CloneBody {
 
 impl<B> Replay<B> for WithoutRetry {
     type Body = B;
-    type Kept = Never;
+    type Kept = Infallible;
 
     fn once(&self, request: Request<B>) -> Request<B> {
         request
     }
 
-    fn keep(&self, request: Request<B>) -> (Request<B>, Option<Never>) {
+    fn keep(&self, request: Request<B>) -> (Request<B>, Option<Infallible>) {
         (request, None)
     }
 
-    fn again(kept: Never) -> Request<B> {
+    fn again(kept: Infallible) -> Request<B> {
         match kept {}
     }
 }

@@ -108,6 +108,11 @@ impl AccessToken {
         Arc::ptr_eq(&self.inner, &other.inner) || self.inner.authorization == other.inner.authorization
     }
 
+    /// The very token of one answer, not only the same bytes.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
     pub(crate) fn session(&self) -> Option<&str> {
         self.inner.session.as_deref()
     }

@@ -1,8 +1,9 @@
-//! The wire: form out, JSON in, error codes. The only file with serde, and the only one that reads secrets.
+//! The wire: form out, JSON in, error codes. The only file with serde, and the only one that sends secrets.
 //!
 //! Knows what an answer means for one exchange, not what follows from it. No text of the server, and none of
 //! `serde_json` (it quotes what it met), gets into an error unless it went through [`Endpoint::quotable`].
 
+use std::num::IntErrorKind;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -86,8 +87,8 @@ impl Endpoint {
         let form = self.form(secret, &[("refresh_token", refresh_token.expose())]);
         let answer = self.post(&self.logout, form).await?;
         // Without a refresh token Keycloak answers with a page, and ends nothing.
-        let is_page =
-            answer.headers().get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"text/html"));
+        let content_type = answer.headers().get(CONTENT_TYPE).and_then(|value| value.as_bytes().get(..9));
+        let is_page = content_type.is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/html"));
         let code = Members::read(answer.body()).and_then(|mut members| text(&mut members.error));
         match answer.status() {
             StatusCode::NO_CONTENT | StatusCode::NOT_FOUND => Ok(()),
@@ -128,17 +129,24 @@ impl Endpoint {
     ) -> Result<Answer, Failure> {
         let mut members = Members::read(answer.body());
         let code = members.as_mut().and_then(|members| text(&mut members.error));
-        let Some(class) = classify(grant, answer.status(), code.as_deref()) else {
-            return members.ok_or("it is not a JSON object").and_then(Members::into_answer).map_err(Failure::malformed);
-        };
         let retry_after = retry_after(answer.headers(), now);
+        let Some(class) = classify(grant, answer.status(), code.as_deref()) else {
+            let answer = members.ok_or("it is not a JSON object").and_then(Members::into_answer);
+            return answer.map_err(|what| Failure {
+                failed: Failed { class: Class::Malformed, retry_after },
+                error: Error::malformed(what),
+            });
+        };
         let quotable = |text: String| self.quotable(&text, secrets);
-        let code = code.and_then(quotable);
-        let error = if class == Class::Transient {
-            Error::unavailable(answer.status(), code)
-        } else {
-            let description = members.and_then(|mut members| text(&mut members.error_description));
-            Error::rejected(answer.status(), code, description.and_then(quotable), self.realm.clone())
+        // A name that decided is no text of the server's own.
+        let code = code.and_then(|code| if is_known(&code) { Some(code) } else { quotable(code) });
+        let error = match class {
+            Class::GrantRefused => Error::refresh_token_refused(answer.status(), code),
+            Class::Transient => Error::unavailable(answer.status(), code),
+            _ => {
+                let description = members.and_then(|mut members| text(&mut members.error_description));
+                Error::rejected(answer.status(), code, description.and_then(quotable), self.realm.clone())
+            }
         };
         Err(Failure { failed: Failed { class, retry_after }, error })
     }
@@ -147,9 +155,11 @@ impl Endpoint {
     fn quotable(&self, text: &str, secrets: &[&str]) -> Option<String> {
         let mut text: String = text.chars().filter(|c| !c.is_control()).collect();
         for ours in secrets.iter().copied().chain([self.client_id.as_str()]) {
-            // As it is left without control characters, and as it was sent.
-            let plain = ours.chars().filter(|c| !c.is_control()).collect::<String>();
-            let sent = form_urlencoded::byte_serialize(ours.as_bytes()).collect::<String>();
+            // As it is left without control characters, and as it was sent. A buffer that grew would leave copies behind.
+            let mut plain = String::with_capacity(ours.len());
+            plain.extend(ours.chars().filter(|c| !c.is_control()));
+            let mut sent = String::with_capacity(3 * ours.len());
+            sent.extend(form_urlencoded::byte_serialize(ours.as_bytes()));
             for ours in [plain, sent].map(Secret::from) {
                 if let Some(at) = text.find(ours.expose()) {
                     text.truncate(at);
@@ -167,8 +177,9 @@ impl Failure {
         Self { failed: Failed { class: Class::Transient, retry_after: None }, error }
     }
 
-    fn malformed(what: &'static str) -> Self {
-        Self { failed: Failed { class: Class::Malformed, retry_after: None }, error: Error::malformed(what) }
+    /// There was no client secret to send.
+    pub(crate) fn not_sent(error: Error) -> Self {
+        Self { failed: Failed { class: Class::NotSent, retry_after: None }, error }
     }
 }
 
@@ -178,6 +189,14 @@ impl From<Error> for Failure {
         let class = if error.is_transient() { Class::Transient } else { Class::Malformed };
         Self { failed: Failed { class, retry_after: None }, error }
     }
+}
+
+/// The names of RFC 6749 §4.1.2.1 and §5.2 by which [`classify`] decides.
+fn is_known(code: &str) -> bool {
+    matches!(
+        code,
+        "invalid_client" | "unauthorized_client" | "invalid_grant" | "temporarily_unavailable" | "server_error"
+    )
 }
 
 /// The class of a failed exchange; none if it may have succeeded.
@@ -191,8 +210,9 @@ fn classify(grant: Grant, status: StatusCode, code: Option<&str>) -> Option<Clas
         Some("temporarily_unavailable" | "server_error") => Some(Class::Transient),
         None if status.is_success() => None,
         _ => match status.as_u16() {
-            501 | 505 | 510 => Some(Class::Rejected),
-            408 | 425 | 429 | 500..=599 => Some(Class::Transient),
+            408 | 425 | 429 | 500 | 502..=504 | 506..=509 | 511..=599 => Some(Class::Transient),
+            // Nothing is said of the client: the other grant is another request.
+            _ if grant == Grant::RefreshToken => Some(Class::GrantRefused),
             _ => Some(Class::Rejected),
         },
     }
@@ -203,6 +223,7 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     match value.parse::<u64>() {
         Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(error) if *error.kind() == IntErrorKind::PosOverflow => Some(Duration::MAX),
         Err(_) => Some(httpdate::parse_http_date(value).ok()?.duration_since(now).unwrap_or_default()),
     }
 }

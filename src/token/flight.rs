@@ -13,11 +13,12 @@ use tokio::sync::Notify;
 /// 1. The slot holds `S` while nobody flies. A flight takes it along and puts it back when it lands; nobody else sees
 ///    it meanwhile, so that the work needs no lock.
 /// 2. A flight ends exactly once: by [`Takeoff::land`], or abandoned when its `Takeoff` is dropped (the task panicked,
-///    its runtime was shut down). What an abandoned flight had taken along is lost: `S::default()` stays behind.
+///    its runtime was shut down). What an abandoned flight had taken along is lost: [`Baggage::left_behind`] stays.
 /// 3. The slot is emptied before the outcome is published, so that whoever learns of an outcome and is not content
 ///    starts a new flight instead of joining the finished one.
 /// 4. A `Takeoff` ends its own flight only. One that is dropped late finds another flight in the slot and leaves it.
-/// 5. Under the lock there are swaps and the caller's `settled`, a plain read. Nobody is woken, polled or dropped there.
+/// 5. Under the lock there are swaps and the caller's `settled`: a look, and what must change in the same step as the
+///    take-off. Nobody is woken, polled or dropped there.
 pub(crate) struct SingleFlight<S, T> {
     slot: Mutex<Slot<S, T>>,
     /// Mirrors `slot.flight.is_some()` for those who must not lock; the lock decides.
@@ -29,6 +30,14 @@ struct Slot<S, T> {
     flight: Option<Arc<Flight<T>>>,
 }
 
+/// What a flight takes along.
+pub(crate) trait Baggage: Default {
+    /// What is there if the flight never comes back.
+    fn left_behind(&self) -> Self {
+        Self::default()
+    }
+}
+
 /// What those who wait hold on to.
 pub(crate) struct Flight<T> {
     landed: Notify,
@@ -37,15 +46,17 @@ pub(crate) struct Flight<T> {
 }
 
 /// The right and the duty to do the work: goes with the task that does it.
-pub(crate) struct Takeoff<S: Default, T> {
+pub(crate) struct Takeoff<S: Baggage, T> {
     flights: Arc<SingleFlight<S, T>>,
     flight: Arc<Flight<T>>,
     state: S,
     landed: bool,
 }
 
+impl Baggage for () {}
+
 /// What [`SingleFlight::board`] found.
-pub(crate) enum Boarding<S: Default, T, R> {
+pub(crate) enum Boarding<S: Baggage, T, R> {
     /// Nobody flew, and there was no need to.
     Settled(R),
     /// Somebody flies already.
@@ -54,7 +65,7 @@ pub(crate) enum Boarding<S: Default, T, R> {
     TookOff(Takeoff<S, T>),
 }
 
-impl<S: Default, T> SingleFlight<S, T> {
+impl<S: Baggage, T> SingleFlight<S, T> {
     pub(crate) fn new() -> Self {
         Self { slot: Mutex::new(Slot { state: S::default(), flight: None }), flying: AtomicBool::new(false) }
     }
@@ -77,14 +88,16 @@ impl<S: Default, T> SingleFlight<S, T> {
         if let Some(flight) = &slot.flight {
             return Boarding::Joined(Arc::clone(flight));
         }
+        // Nobody flies, whatever `claim` said; not even if `settled` panics.
+        self.flying.store(false, Ordering::Relaxed);
         if let Some(answer) = settled(&mut slot.state) {
-            self.flying.store(false, Ordering::Relaxed);
             return Boarding::Settled(answer);
         }
         let flight = Arc::new(Flight { landed: Notify::new(), outcome: OnceLock::new() });
         slot.flight = Some(Arc::clone(&flight));
         self.flying.store(true, Ordering::Relaxed);
-        let state = mem::take(&mut slot.state);
+        let left = slot.state.left_behind();
+        let state = mem::replace(&mut slot.state, left);
         Boarding::TookOff(Takeoff { flights: Arc::clone(self), flight, state, landed: false })
     }
 
@@ -106,7 +119,7 @@ impl<S: Default, T> SingleFlight<S, T> {
     }
 }
 
-impl<S: Default, T> Takeoff<S, T> {
+impl<S: Baggage, T> Takeoff<S, T> {
     /// What to wait on for the outcome.
     pub(crate) fn flight(&self) -> Arc<Flight<T>> {
         Arc::clone(&self.flight)
@@ -127,7 +140,7 @@ impl<S: Default, T> Takeoff<S, T> {
     }
 }
 
-impl<S: Default, T> Drop for Takeoff<S, T> {
+impl<S: Baggage, T> Drop for Takeoff<S, T> {
     fn drop(&mut self) {
         if !self.landed {
             self.flights.clear(&self.flight, None);

@@ -5,7 +5,7 @@
 //! 1. A token is published before its flight leaves the slot: nobody finds both no token and no flight after a success.
 //! 2. Whoever holds the flight is the only writer of the current token, the last failure and the session.
 //! 3. An exchange runs on a task of the provider. Callers only wait; whoever stops waiting changes nothing.
-//! 4. Time is asked for in `clock`, locks are taken in `flight`, secrets are read in `endpoint`, and nowhere else.
+//! 4. Time is asked for in `clock`, locks are taken in `flight`, secrets are sent by `endpoint`, and nowhere else.
 //! 5. Nothing in here knows a layer.
 
 pub(crate) mod access_token;
@@ -25,4 +25,4 @@ pub use builder::TokenProviderBuilder;
 pub(crate) use provider::TokenFuture;
 pub use provider::TokenProvider;
 pub use session::KeepAlive;
-pub use status::{Exchanges, Renewals, Status, Tally, TokenState};
+pub use status::{Exchanges, LastError, Renewals, Status, Tally, TokenState};

@@ -197,7 +197,7 @@ impl TokenProvider {
     pub(crate) fn renew_behind(&self, rejected: &AccessToken) {
         if let Some(source) = &self.shared.source {
             // Settled, joined or started: nobody is there to be told which.
-            drop(self.board(source, Wanted::InsteadOf(rejected), source.live_runtime()));
+            drop(self.board(source, Wanted::InsteadOf(rejected), false));
         }
     }
 

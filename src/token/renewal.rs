@@ -10,9 +10,12 @@ use tokio::time::Instant;
 
 use crate::secret::Secret;
 use crate::token::clock::Moment;
+use crate::token::flight::Baggage;
 
 /// Lifetime of a token whose answer did not say (RFC 6749 §5.1 makes `expires_in` optional).
 pub(crate) const UNSTATED_LIFETIME: Duration = Duration::from_secs(300);
+/// A shorter one would make one renewal follow the other.
+pub(crate) const SHORTEST_LIFETIME: Duration = Duration::from_secs(1);
 /// No server means more; and `Instant + Duration` stays far from its end.
 pub(crate) const LONGEST_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -21,7 +24,7 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);
 const FORCED_BURST: u32 = 10;
 const FORCED_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What is known from one renewal to the next. Lost with the task that carried it.
+/// What is known from one renewal to the next.
 #[derive(Debug, Default)]
 pub(crate) struct Session {
     refresh: Option<Refresh>,
@@ -46,7 +49,7 @@ struct Life {
 }
 
 /// The forced renewals that may follow one another: a burst, then one a minute.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Bucket {
     full_at: Option<Instant>,
 }
@@ -72,10 +75,12 @@ pub(crate) enum Grant {
 pub(crate) enum Class {
     /// The client or the request is refused for good.
     Rejected,
-    /// The refresh token is refused (`invalid_grant`), the client is not.
+    /// The refresh token is refused, the client is not.
     GrantRefused,
     /// It passes by itself.
     Transient,
+    /// As transient, but nothing was sent: there was no client secret.
+    NotSent,
     /// An answer that makes no sense.
     Malformed,
 }
@@ -127,6 +132,13 @@ pub(crate) enum Next {
     Hold(Instant),
 }
 
+/// A refresh token that went with a lost task may have been spent; what limits the renewals must not be forgotten.
+impl Baggage for Session {
+    fn left_behind(&self) -> Self {
+        Self { failures: self.failures, forced: self.forced.clone(), ..Self::default() }
+    }
+}
+
 impl Session {
     pub(crate) fn refresh_token(&self) -> Option<&Secret> {
         self.refresh.as_ref().map(|refresh| &refresh.token)
@@ -174,10 +186,12 @@ impl Session {
 
     /// When an idle session wants to be renewed: before its access token and its refresh token grow old.
     pub(crate) fn keep_alive_at(&self, lifetime: &Lifetime, random: f64) -> Instant {
-        match self.refresh.as_ref().and_then(|refresh| refresh.life) {
+        let due = match self.refresh.as_ref().and_then(|refresh| refresh.life) {
             Some(life) => lifetime.refresh_at.min(life.since.monotonic + turning_stale(life.length, random)),
             None => lifetime.refresh_at,
-        }
+        };
+        // A life that is over when the answer arrives must not make one renewal follow the other.
+        due.max(lifetime.since + SHORTEST_LIFETIME)
     }
 
     pub(crate) fn refresh_is_alive(&self, now: Moment) -> bool {
@@ -246,13 +260,18 @@ impl Renewal {
             }
             return Next::Hold(self.give_up(session, failed, now, random));
         }
-        if grant == Grant::RefreshToken {
+        if grant == Grant::RefreshToken && failed.class != Class::NotSent {
             // It may have been spent, and a reuse would kill what it brought; a new session always works.
             session.refresh = None;
         }
+        let transient = matches!(failed.class, Class::Transient | Class::NotSent);
         let pause = match grant {
+            // Nobody waits, and the session may go on later.
+            Grant::RefreshToken if failed.class == Class::NotSent && self.is_usable(now) => {
+                return Next::Hold(self.give_up(session, failed, now, random));
+            }
             Grant::RefreshToken => Duration::ZERO,
-            Grant::ClientCredentials if failed.class == Class::Transient && !self.is_usable(now) => {
+            Grant::ClientCredentials if transient && !self.is_usable(now) => {
                 self.repeats += 1;
                 // Half a second at the most before the first repeat, a second before the next.
                 Duration::from_millis(500).mul_f64(f64::from(self.repeats) * random)

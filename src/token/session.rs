@@ -13,13 +13,10 @@ use crate::secret::Secret;
 use crate::token::flight::{Boarding, Takeoff};
 use crate::token::provider::{TokenProvider, WeakProvider};
 use crate::token::renewal::Session;
-use crate::token::source::{Outcome, Source};
+use crate::token::source::{Idle, Outcome, Source};
 
 /// The deadline of the logout: credentials, connection and body included.
 const LOGOUT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long a renewal may stay without outcome before the session is looked at again: its task may have died.
-const LOST_RENEWAL: Duration = Duration::from_secs(60);
 
 /// Keeps the session alive until dropped; made by [`TokenProvider::keep_alive`].
 #[derive(Debug)]
@@ -50,7 +47,7 @@ impl TokenProvider {
     /// Outside a tokio runtime, when the provider was given none.
     pub fn keep_alive(&self) -> KeepAlive {
         let Ok(source) = self.source() else { return KeepAlive { task: None } };
-        let runtime = source.runtime().expect("keep_alive needs a tokio runtime: call from within one");
+        let runtime = source.runtime(false).expect("keep_alive needs a tokio runtime: call from within one");
         let task = runtime.spawn(keep_alive(self.downgrade(), source.keep_alive_at.subscribe()));
         KeepAlive { task: Some(task.abort_handle()) }
     }
@@ -73,11 +70,17 @@ impl TokenProvider {
     /// Once polled it goes on by itself: who stops waiting does not stop it.
     pub async fn end_session(&self) -> Result<(), Error> {
         let source = self.source()?;
-        let runtime = source.live_runtime().ok_or_else(Error::no_runtime)?;
-        // Boarded here and not in the task: a call beside this one shares its outcome, however soon that comes.
-        let boarding = source.flights.board(|_| None::<Infallible>);
-        let ending = runtime.spawn(end(self.clone(), boarding));
-        ending.await.unwrap_or_else(|_| Err(Error::abandoned()))
+        let runtime = source.runtime(false).ok_or_else(Error::no_runtime)?;
+        let ending = match source.endings.board(|()| None::<Infallible>) {
+            Boarding::Settled(never) => match never {},
+            Boarding::Joined(ending) => ending,
+            Boarding::TookOff(takeoff) => {
+                let ending = takeoff.flight();
+                runtime.spawn(end(self.clone(), takeoff));
+                ending
+            }
+        };
+        ending.landed().await.unwrap_or_else(|| Err(Error::end_abandoned()))
     }
 }
 
@@ -89,55 +92,50 @@ async fn keep_alive(provider: WeakProvider, mut due: watch::Receiver<Option<Inst
             Some(at) => timeout_at(at, due.changed()).await,
             None => Ok(due.changed().await),
         };
-        let renewed = match renewed_meanwhile {
-            Ok(changed) => changed,
+        let provider_lives = match renewed_meanwhile {
+            Ok(changed) => changed.is_ok(),
             Err(_) => match provider.upgrade().map(|provider| provider.renew_idle()) {
-                // The outcome, good or bad, brings a new time.
-                Some(true) => timeout(LOST_RENEWAL, due.changed()).await.unwrap_or(Ok(())),
-                Some(false) => due.changed().await,
-                None => return,
+                // The outcome, good or bad, brings a new time; one that was abandoned brings a hold.
+                Some(Idle::Renewing(flight)) => {
+                    flight.landed().await;
+                    true
+                }
+                Some(Idle::HeldBack(left)) => {
+                    timeout(left, due.changed()).await.map_or(true, |changed| changed.is_ok())
+                }
+                Some(Idle::Over) => due.changed().await.is_ok(),
+                None => false,
             },
         };
-        if renewed.is_err() {
+        if !provider_lives {
             return;
         }
     }
 }
 
-/// Takes the flight when it is free, or shares the outcome of the one who ends the session already.
-async fn end(provider: TokenProvider, mut boarding: Boarding<Session, Outcome, Infallible>) -> Result<(), Error> {
-    let source = provider.source()?;
+/// Takes the flight as soon as it is free.
+async fn end(provider: TokenProvider, ending: Takeoff<(), Result<(), Error>>) {
+    let Ok(source) = provider.source() else { return };
     loop {
-        let flight = match boarding {
+        match source.flights.board(|_| None::<Infallible>) {
             Boarding::Settled(never) => match never {},
-            Boarding::TookOff(takeoff) => return log_out(&provider, source, takeoff).await,
-            Boarding::Joined(flight) => flight,
-        };
-        match flight.landed().await {
-            Some(Outcome::Ended(outcome)) => return outcome,
-            Some(Outcome::Renewed(_)) | None => boarding = source.flights.board(|_| None),
+            Boarding::Joined(flight) => drop(flight.landed().await),
+            Boarding::TookOff(mut takeoff) => {
+                let outcome = log_out(&provider, source, takeoff.state()).await;
+                takeoff.land(Outcome::Ended);
+                return ending.land(outcome);
+            }
         }
     }
 }
 
-async fn log_out(
-    provider: &TokenProvider,
-    source: &Source,
-    mut takeoff: Takeoff<Session, Outcome>,
-) -> Result<(), Error> {
+async fn log_out(provider: &TokenProvider, source: &Source, session: &mut Session) -> Result<(), Error> {
     // Forgotten first: from here on nobody can use or revive what is about to end, however the logout goes.
     source.ended.store(true, Ordering::Relaxed);
     provider.current().set(None);
     source.keep_alive_at.send_replace(None);
-    let outcome = match takeoff.state().forget() {
-        Some(refresh_token) => match timeout(LOGOUT_TIMEOUT, tell_server(source, &refresh_token)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(Error::timeout()),
-        },
-        None => Ok(()),
-    };
-    takeoff.land(Outcome::Ended(outcome.clone()));
-    outcome
+    let Some(refresh_token) = session.forget() else { return Ok(()) };
+    timeout(LOGOUT_TIMEOUT, tell_server(source, &refresh_token)).await.unwrap_or_else(|_| Err(Error::timeout()))
 }
 
 async fn tell_server(source: &Source, refresh_token: &Secret) -> Result<(), Error> {

@@ -17,15 +17,14 @@ use crate::token::clock;
 use crate::token::endpoint::Endpoint;
 use crate::token::flight::{Boarding, Flight, SingleFlight, Takeoff};
 use crate::token::provider::TokenProvider;
-use crate::token::renewal::Session;
+use crate::token::renewal::{LONGEST_LIFETIME, Session};
 use crate::token::task;
-
-/// A renewal that outlives this cannot be told from none; and `Instant + Duration` must not overflow.
-const LONGEST_RENEWAL: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Where new tokens come from.
 pub(super) struct Source {
     pub(super) flights: Arc<SingleFlight<Session, Outcome>>,
+    /// Ends of the session, which share an outcome of their own.
+    pub(super) endings: Arc<SingleFlight<(), Result<(), Error>>>,
     pub(super) endpoint: Endpoint,
     pub(super) credentials: Credentials,
     pub(super) timeout: Duration,
@@ -50,11 +49,20 @@ pub(super) struct Failure {
 #[derive(Clone)]
 pub(super) enum Outcome {
     Renewed(Result<AccessToken, Error>),
-    Ended(Result<(), Error>),
+    Ended,
+}
+
+/// What becomes of an idle session whose time has come.
+pub(super) enum Idle {
+    Renewing(Arc<Flight<Outcome>>),
+    /// For so long.
+    HeldBack(Duration),
+    /// There is none, or it was renewed meanwhile.
+    Over,
 }
 
 /// Why a renewal starts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Cause {
     /// There was no usable token.
     First,
@@ -78,22 +86,22 @@ impl TokenProvider {
     /// Waits for what is wanted; boards a second time when a flight is abandoned.
     pub(super) async fn obtain(&self, wanted: Wanted<'_>) -> Result<AccessToken, Error> {
         let source = self.source()?;
-        let mut runtime = source.runtime();
         let mut abandoned = false;
         loop {
-            let flight = match self.board(source, wanted, runtime.take()) {
+            // The runtime that carried an abandoned renewal may be gone: the next one is carried by our own.
+            let flight = match self.board(source, wanted, abandoned) {
                 Ok(flight) => flight,
                 Err(settled) => return settled,
             };
             match flight.landed().await {
-                Some(Outcome::Renewed(outcome)) => return wanted.accept(outcome),
-                Some(Outcome::Ended(_)) => runtime = source.runtime(),
-                None if abandoned => return Err(Error::abandoned()),
-                // The runtime that carried it may be gone: the next one is carried by our own.
-                None => {
-                    abandoned = true;
-                    runtime = Handle::try_current().ok().or_else(|| source.runtime());
+                Some(Outcome::Renewed(outcome)) => {
+                    if let Some(outcome) = wanted.accept(outcome) {
+                        return outcome;
+                    }
                 }
+                Some(Outcome::Ended) => {}
+                None if abandoned => return Err(Error::abandoned()),
+                None => abandoned = true,
             }
         }
     }
@@ -103,7 +111,7 @@ impl TokenProvider {
         &self,
         source: &Source,
         wanted: Wanted<'_>,
-        runtime: Option<Handle>,
+        on_own_runtime: bool,
     ) -> Result<Arc<Flight<Outcome>>, Result<AccessToken, Error>> {
         if let Some(answer) = self.answer(source, wanted) {
             return Err(answer);
@@ -113,7 +121,7 @@ impl TokenProvider {
             if let Some(answer) = self.answer(source, wanted) {
                 return Some(answer);
             }
-            if runtime.is_none() {
+            if source.runtime.is_none() && Handle::try_current().is_err() {
                 return Some(Err(Error::no_runtime()));
             }
             if self.is_current(wanted) {
@@ -125,27 +133,38 @@ impl TokenProvider {
             source.ended.store(false, Ordering::Relaxed);
             None
         });
-        match (boarding, runtime) {
-            (Boarding::Settled(answer), _) => Err(answer),
-            (Boarding::Joined(flight), _) => Ok(flight),
-            (Boarding::TookOff(takeoff), Some(runtime)) => {
+        match boarding {
+            Boarding::Settled(answer) => Err(answer),
+            // A flight may have brought a token, and another one begun, since the first look.
+            Boarding::Joined(flight) => self.at_hand(wanted).map_or(Ok(flight), |token| Err(Ok(token))),
+            Boarding::TookOff(takeoff) => {
                 let flight = takeoff.flight();
-                self.take_off(&runtime, takeoff, cause);
+                match source.runtime(on_own_runtime) {
+                    Some(runtime) => self.take_off(&runtime, takeoff, cause),
+                    None => takeoff.land(Outcome::Renewed(Err(Error::no_runtime()))),
+                }
                 Ok(flight)
             }
-            (Boarding::TookOff(_), None) => Err(Err(Error::no_runtime())),
         }
     }
 
     /// What can be said without a renewal.
     fn answer(&self, source: &Source, wanted: Wanted<'_>) -> Option<Result<AccessToken, Error>> {
-        match (wanted, self.cached()) {
-            (Wanted::Usable, Some(token)) => return Some(Ok(token)),
-            (Wanted::InsteadOf(rejected), Some(token)) if !token.is(rejected) => return Some(Ok(token)),
-            (Wanted::InsteadOf(_), _) if source.ended.load(Ordering::Relaxed) => return Some(Err(Error::ended())),
-            _ => {}
+        if let Some(token) = self.at_hand(wanted) {
+            return Some(Ok(token));
         }
-        source.held_back().map(Err)
+        if matches!(wanted, Wanted::InsteadOf(_)) && source.ended.load(Ordering::Relaxed) {
+            return Some(Err(Error::ended()));
+        }
+        // An abandoned renewal tells nothing of the next one, which may run elsewhere.
+        source.held_back().filter(|error| !error.is_abandoned()).map(Err)
+    }
+
+    fn at_hand(&self, wanted: Wanted<'_>) -> Option<AccessToken> {
+        self.cached().filter(|token| match wanted {
+            Wanted::Usable => true,
+            Wanted::InsteadOf(rejected) => !token.is(rejected),
+        })
     }
 
     /// Whether it is the current token that was refused.
@@ -163,40 +182,41 @@ impl TokenProvider {
     #[cold]
     pub(super) fn renew_stale(&self) {
         let Ok(source) = self.source() else { return };
-        if source.flights.is_flying() || source.held_back().is_some() {
+        if source.flights.is_flying() || source.hold_left().is_some() {
             return;
         }
         // Outside a runtime the token is all there is to take.
-        let Some(runtime) = source.live_runtime() else { return };
+        let Some(runtime) = source.runtime(false) else { return };
         if !source.flights.claim() {
             return;
         }
         let boarding = source.flights.board(|_| {
             let still_stale = matches!(self.current().usable(), Some((_, Freshness::Stale)));
-            (!still_stale || source.held_back().is_some()).then_some(())
+            (!still_stale || source.hold_left().is_some()).then_some(())
         });
         if let Boarding::TookOff(takeoff) = boarding {
             self.take_off(&runtime, takeoff, Cause::Due);
         }
     }
 
-    /// Renews a session that exists and that nobody has renewed meanwhile; says whether it did.
-    pub(super) fn renew_idle(&self) -> bool {
-        let Ok(source) = self.source() else { return false };
-        let Some(runtime) = source.live_runtime() else { return false };
+    /// Renews a session that exists and that nobody has renewed meanwhile.
+    pub(super) fn renew_idle(&self) -> Idle {
+        let Ok(source) = self.source() else { return Idle::Over };
+        let Some(runtime) = source.runtime(false) else { return Idle::Over };
         let boarding = source.flights.board(|session| {
             let now = clock::now();
             let due = source.keep_alive_at.borrow().is_some_and(|due| due <= now.monotonic);
             let exists = session.refresh_is_alive(now) || self.cached().is_some();
-            (!due || !exists || source.held_back().is_some()).then_some(())
+            if !due || !exists { Some(Idle::Over) } else { source.hold_left().map(Idle::HeldBack) }
         });
         match boarding {
+            Boarding::Settled(idle) => idle,
+            Boarding::Joined(flight) => Idle::Renewing(flight),
             Boarding::TookOff(takeoff) => {
+                let flight = takeoff.flight();
                 self.take_off(&runtime, takeoff, Cause::KeepAlive);
-                true
+                Idle::Renewing(flight)
             }
-            Boarding::Joined(_) => true,
-            Boarding::Settled(()) => false,
         }
     }
 }
@@ -210,9 +230,10 @@ impl Source {
     ) -> Self {
         Self {
             flights: Arc::new(SingleFlight::new()),
+            endings: Arc::new(SingleFlight::new()),
             endpoint,
             credentials,
-            timeout: timeout.min(LONGEST_RENEWAL),
+            timeout: timeout.min(LONGEST_LIFETIME),
             generations: AtomicU64::new(0),
             failure: ArcSwapOption::empty(),
             keep_alive_at: watch::Sender::new(None),
@@ -221,31 +242,35 @@ impl Source {
         }
     }
 
-    /// The configured runtime, or the caller's.
-    pub(super) fn runtime(&self) -> Option<Handle> {
-        self.runtime.clone().or_else(|| Handle::try_current().ok())
+    /// The configured runtime unless it has been shut down, or the caller's; or the other way round.
+    pub(super) fn runtime(&self, own_first: bool) -> Option<Handle> {
+        let own = || Handle::try_current().ok();
+        let given = || self.runtime.clone().filter(is_alive);
+        if own_first { own().or_else(given) } else { given().or_else(own) }
     }
 
-    /// For work that nobody waits for, so that nobody would start it again: not a runtime that has been shut down.
-    pub(super) fn live_runtime(&self) -> Option<Handle> {
-        self.runtime.clone().filter(is_alive).or_else(|| Handle::try_current().ok())
-    }
-
-    /// The failure that holds back the next renewal, with the time left.
-    fn held_back(&self) -> Option<Error> {
+    /// How long the last failure still holds back the next renewal.
+    fn hold_left(&self) -> Option<Duration> {
         let failure = self.failure.load();
-        let failure = failure.as_ref()?;
-        let left = failure.hold_until.saturating_duration_since(clock::monotonic());
-        (!left.is_zero()).then(|| failure.error.clone().with_retry_after(left))
+        let left = failure.as_ref()?.hold_until.saturating_duration_since(clock::monotonic());
+        (!left.is_zero()).then_some(left)
+    }
+
+    /// The error for those whom it holds back.
+    fn held_back(&self) -> Option<Error> {
+        let left = self.hold_left()?;
+        self.failure.load().as_ref().map(|failure| failure.error.clone().with_retry_after(left))
     }
 }
 
 impl Wanted<'_> {
-    /// A renewal that brought the refused token again has not helped.
-    fn accept(self, outcome: Result<AccessToken, Error>) -> Result<AccessToken, Error> {
+    /// Whether the outcome of a renewal is the answer.
+    fn accept(self, outcome: Result<AccessToken, Error>) -> Option<Result<AccessToken, Error>> {
         match (self, outcome) {
-            (Wanted::InsteadOf(rejected), Ok(token)) if token.is(rejected) => Err(Error::unchanged()),
-            (_, outcome) => outcome,
+            // Published, refused, and only then landed: that renewal could not know of the refusal.
+            (Wanted::InsteadOf(rejected), Ok(token)) if token.is_same(rejected) => None,
+            (Wanted::InsteadOf(rejected), Ok(token)) if token.is(rejected) => Some(Err(Error::unchanged())),
+            (_, outcome) => Some(outcome),
         }
     }
 }

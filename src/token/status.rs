@@ -22,8 +22,8 @@ pub struct Status {
     pub session_id: Option<String>,
     /// How long the last failure still holds back the next renewal.
     pub hold_left: Option<Duration>,
-    /// The last failure of a renewal, and how long ago it was. A later success does not remove it.
-    pub last_error: Option<(Error, Duration)>,
+    /// The last failure of a renewal. A later success does not remove it.
+    pub last_error: Option<LastError>,
     /// Renewals so far, by cause.
     pub renewals: Renewals,
     /// Exchanges so far, by grant.
@@ -52,6 +52,16 @@ pub enum TokenState {
     Expired,
     /// The session was ended, and nobody has asked for a token since.
     Ended,
+}
+
+/// A failure of a renewal.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LastError {
+    /// What went wrong.
+    pub error: Error,
+    /// How long ago it was.
+    pub age: Duration,
 }
 
 /// Renewals by cause.
@@ -140,9 +150,10 @@ impl TokenProvider {
                 .as_ref()
                 .map(|failure| failure.hold_until.saturating_duration_since(now))
                 .filter(|left| !left.is_zero()),
-            last_error: failure
-                .as_ref()
-                .map(|failure| (failure.error.clone(), now.saturating_duration_since(failure.at))),
+            last_error: failure.as_ref().map(|failure| LastError {
+                error: failure.error.clone(),
+                age: now.saturating_duration_since(failure.at),
+            }),
             renewals: Renewals {
                 first: counters.first.tally(),
                 due: counters.due.tally(),
@@ -162,7 +173,7 @@ impl TokenProvider {
 }
 
 impl Counters {
-    pub(super) fn renewed(&self, cause: &Cause, succeeded: bool) {
+    pub(super) fn renewed(&self, cause: Cause, succeeded: bool) {
         let pair = match cause {
             Cause::First => &self.first,
             Cause::Due => &self.due,

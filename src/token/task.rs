@@ -1,7 +1,10 @@
 //! The task that a renewal runs on: asks the policy, talks to the endpoint, publishes.
 
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+use std::time::Duration;
 
 use tokio::time::{sleep_until, timeout_at};
 
@@ -12,8 +15,11 @@ use crate::token::clock::{self, Moment};
 use crate::token::endpoint::{Answer, Failure};
 use crate::token::flight::Takeoff;
 use crate::token::provider::TokenProvider;
-use crate::token::renewal::{Exchange, Grant, Lifetime, Next, Renewal, Session};
+use crate::token::renewal::{Exchange, Grant, Lifetime, Next, Renewal, SHORTEST_LIFETIME, Session};
 use crate::token::source::{self, Cause, Outcome, Source};
+
+/// After a renewal that panicked or lost its runtime.
+const ABANDONED_HOLD: Duration = Duration::from_secs(1);
 
 /// A successful exchange, with the moment before it was sent.
 struct Brought {
@@ -25,20 +31,46 @@ struct Brought {
 /// One renewal from take-off to landing. Dropped half-way, it leaves an abandoned flight behind.
 pub(super) async fn renew(provider: TokenProvider, mut takeoff: Takeoff<Session, Outcome>, cause: Cause) {
     let Ok(source) = provider.source() else { return };
+    let unfinished = Unfinished { provider: &provider, source, cause };
     let outcome = match exchange_until_done(&provider, source, takeoff.state()).await {
         Ok((grant, brought)) => Ok(publish(&provider, source, takeoff.state(), grant, brought)),
         Err(failure) => {
             let error = failure.error.clone();
             let left = failure.hold_until.saturating_duration_since(failure.at);
-            source.keep_alive_at.send_replace(Some(failure.hold_until));
+            source.keep_alive_at.send_modify(|at| *at = at.map(|at| at.max(failure.hold_until)));
             // Before the landing: whoever learns of the failure and asks again finds the hold.
             source.failure.store(Some(Arc::new(failure)));
             Err(error.with_retry_after(left))
         }
     };
-    provider.counters().renewed(&cause, outcome.is_ok());
-    report(&cause, &outcome);
-    takeoff.land(Outcome::Renewed(outcome));
+    unfinished.disarm();
+    provider.counters().renewed(cause, outcome.is_ok());
+    takeoff.land(Outcome::Renewed(outcome.clone()));
+    // After the landing: a subscriber is foreign code, and nobody waits for it.
+    report(cause, &outcome);
+}
+
+/// Leaves a trace of a renewal whose task panicked or lost its runtime: it counts as failed, and the next one that nobody
+/// waits for keeps a distance. Dropped before the take-off, so that the trace is there when the flight is abandoned.
+struct Unfinished<'a> {
+    provider: &'a TokenProvider,
+    source: &'a Source,
+    cause: Cause,
+}
+
+impl Unfinished<'_> {
+    fn disarm(self) {
+        mem::forget(self);
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        self.provider.counters().renewed(self.cause, false);
+        let at = clock::monotonic();
+        let failure = source::Failure { error: Error::abandoned(), at, hold_until: at + ABANDONED_HOLD };
+        self.source.failure.store(Some(Arc::new(failure)));
+    }
 }
 
 /// Makes the exchanges that the policy asks for, until one succeeds or it gives up.
@@ -59,14 +91,10 @@ async fn exchange_until_done(
         token.iter().map(AccessToken::secret).chain(refresh_token.iter().map(Secret::expose)).collect();
     loop {
         sleep_until(exchange.not_before).await;
-        let failure =
-            match timeout_at(exchange.deadline, attempt(provider, source, session, exchange, &mut secret, &tokens))
-                .await
-            {
-                Ok(Ok(brought)) => return Ok((exchange.grant, brought)),
-                Ok(Err(failure)) => failure,
-                Err(_) => Failure::transient(Error::timeout()),
-            };
+        let failure = match attempt(provider, source, session, exchange, &mut secret, &tokens).await {
+            Ok(brought) => return Ok((exchange.grant, brought)),
+            Err(failure) => failure,
+        };
         let now = clock::monotonic();
         let hold_until = match renewal.after_failure(session, exchange.grant, failure.failed, now, fastrand::f64()) {
             Next::Exchange(next) => {
@@ -98,7 +126,11 @@ async fn attempt(
 ) -> Result<Brought, Failure> {
     let secret = match secret {
         Some(secret) => secret,
-        None => secret.insert(source.credentials.secret().await?),
+        None => match timeout_at(exchange.deadline, source.credentials.secret()).await {
+            Ok(Ok(asked)) => secret.insert(asked),
+            Ok(Err(error)) => return Err(Failure::not_sent(error)),
+            Err(_) => return Err(Failure::not_sent(Error::secret_timeout())),
+        },
     };
     let refresh_token = match exchange.grant {
         Grant::RefreshToken => session.refresh_token(),
@@ -106,9 +138,11 @@ async fn attempt(
     };
     provider.counters().exchanged(exchange.grant);
     let sent = clock::now();
-    let answer = source.endpoint.exchange(secret, refresh_token, tokens).await?;
+    let answer = timeout_at(exchange.deadline, source.endpoint.exchange(secret, refresh_token, tokens))
+        .await
+        .unwrap_or_else(|_| Err(Failure::transient(Error::timeout())))?;
     let lifetime = Lifetime::new(sent, answer.granted.expires_in, fastrand::f64());
-    if lifetime.has_expired(clock::now()) {
+    if answer.granted.expires_in < SHORTEST_LIFETIME || lifetime.has_expired(clock::now()) {
         return Err(Failure::transient(Error::expired_on_arrival()));
     }
     Ok(Brought { answer, sent, lifetime })
@@ -142,7 +176,7 @@ fn publish(
 }
 
 #[cfg(feature = "tracing")]
-fn report(cause: &Cause, outcome: &Result<AccessToken, Error>) {
+fn report(cause: Cause, outcome: &Result<AccessToken, Error>) {
     match outcome {
         Ok(token) => tracing::debug!(
             ?cause,
@@ -155,4 +189,4 @@ fn report(cause: &Cause, outcome: &Result<AccessToken, Error>) {
 }
 
 #[cfg(not(feature = "tracing"))]
-fn report(_: &Cause, _: &Result<AccessToken, Error>) {}
+fn report(_: Cause, _: &Result<AccessToken, Error>) {}

@@ -37,7 +37,7 @@ async fn b5_what_was_reserved_is_released_while_the_token_is_awaited() {
 
     assert_eq!(response.status(), StatusCode::OK);
     // With the permit kept, the exchange would have stood before the limit until its deadline.
-    assert_eq!(provider.status().last_error.map(|(error, _)| error.to_string()), None);
+    assert_eq!(provider.status().last_error.map(|last| last.error.to_string()), None);
     fake.expect().client_credentials(1).refresh(0).requests(1).unauthorized(0);
     // The permit is free again for the next one.
     ServiceExt::<Request<String>>::ready(&mut client).await.unwrap();

@@ -56,7 +56,7 @@ async fn conversation(log: &Log) {
     provider.renew(&first).await.unwrap();
     assert_eq!(log.take(), "");
 
-    server.next([refusal(400, &echo, &echo)]);
+    server.next([refusal(400, &echo, &echo), refusal(400, &echo, &echo)]);
     provider.renew(&second).await.unwrap_err();
     log.assert_one("WARN neonomics_auth::token::task: access token not renewed cause=Forced error=the authorization");
     provider.end_session().await.unwrap();

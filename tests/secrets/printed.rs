@@ -68,7 +68,7 @@ async fn e1_no_provider_and_no_token_show_a_secret_at_any_time() {
     let second = provider.renew(&first).await.unwrap();
     assert!(server.forms()[1].contains(&format!("refresh_token={REFRESH}1")), "the control");
     assert_provider_is_silent("with another token", &provider);
-    server.next([refusal(400, "some_error", SECRET)]);
+    server.next([refusal(400, "some_error", SECRET), refusal(400, "some_error", SECRET)]);
     provider.renew(&second).await.unwrap_err();
     assert!(provider.status().last_error.is_some());
     assert_provider_is_silent("after a failure", &provider);
@@ -128,7 +128,7 @@ async fn e1_neither_a_stamped_request_nor_its_answer_shows_a_token() {
 
     // Refused, and the renewal fails: the answer says why.
     provider.token().await.unwrap();
-    server.next([refusal(400, "some_error", SECRET)]);
+    server.next([refusal(400, "some_error", SECRET), refusal(400, "some_error", SECRET)]);
     let response = layer.layer(api.clone()).oneshot(request()).await.unwrap();
     let outcome: &AuthOutcome = response.extensions().get().unwrap();
     assert!(outcome.renewal_error().is_some());
