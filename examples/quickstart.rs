@@ -1,5 +1,5 @@
 //! The main job, shown with counts: one token for a thousand requests, a revocation healed while a thousand requests
-//! are in flight, a roll-over that no request waits for, and the end of the session.
+//! are in flight, a renewal that no request waits for, and the end of the session.
 //!
 //! Runs on an embedded Neonomics. With `NEONOMICS_CLIENT_ID` and `NEONOMICS_CLIENT_SECRET` set it fetches the banks of
 //! the real sandbox instead.
@@ -37,6 +37,11 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("failed: {error}");
+            let mut cause = error.source();
+            while let Some(error) = cause {
+                eprintln!("  because: {error}");
+                cause = error.source();
+            }
             ExitCode::FAILURE
         }
     }
@@ -75,11 +80,13 @@ async fn embedded() -> Result<(), BoxError> {
 
     let answer = client.clone().oneshot(banks(fake.origin())?).await?;
     ensure("the banks are answered with 200", answer.status() == StatusCode::OK)?;
-    println!("The banks: {}\n", String::from_utf8_lossy(&answer.into_body().collect().await?.to_bytes()));
+    let banks: Vec<serde_json::Value> = serde_json::from_slice(&answer.into_body().collect().await?.to_bytes())?;
+    let names: Vec<_> = banks.iter().filter_map(|bank| bank["bankDisplayName"].as_str()).collect();
+    println!("Its banks: {}.\n", names.join(", "));
 
     one_token_for_all(&fake, &client).await?;
     revocation_is_healed(&fake, &client).await?;
-    roll_over_goes_unnoticed(&fake, &client, &provider).await?;
+    renewal_goes_unnoticed(&fake, &client, &provider).await?;
 
     let before = fake.counts().client_credentials + fake.counts().refresh;
     provider.end_session().await?;
@@ -94,7 +101,7 @@ async fn one_token_for_all(fake: &FakeNeonomics, client: &Api) -> Result<(), Box
     let answers = try_join_all((0..IN_FLIGHT).map(|_| send(client, fake))).await?;
     ensure("all are answered with 200", answers.iter().all(|answer| answer.status() == StatusCode::OK))?;
     ensure("no exchange was made", exchanges(fake) == before.client_credentials + before.refresh)?;
-    println!("1. {IN_FLIGHT} concurrent requests went out with one token: {} exchange in all.", exchanges(fake));
+    println!("1. {IN_FLIGHT} concurrent requests went out with one token: {} token request in all.", exchanges(fake));
     Ok(())
 }
 
@@ -122,11 +129,7 @@ async fn revocation_is_healed(fake: &FakeNeonomics, client: &Api) -> Result<(), 
     Ok(())
 }
 
-async fn roll_over_goes_unnoticed(
-    fake: &FakeNeonomics,
-    client: &Api,
-    provider: &TokenProvider,
-) -> Result<(), BoxError> {
+async fn renewal_goes_unnoticed(fake: &FakeNeonomics, client: &Api, provider: &TokenProvider) -> Result<(), BoxError> {
     // The tokens of the next session live 5 seconds and turn stale after 3.5 to 4.
     fake.set_access_lifetime(Duration::from_secs(5));
     fake.revoke_all();

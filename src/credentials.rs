@@ -29,9 +29,10 @@ const SECRET_FILE: &str = "NEONOMICS_CLIENT_SECRET_FILE";
 /// use neonomics_auth::Credentials;
 ///
 /// let fixed = Credentials::new("id", "secret");
-/// assert!(!format!("{fixed:?}").contains("secret\""));
+/// assert_eq!(format!("{fixed:?}"), r#"Credentials { id: "id", secret: [redacted] }"#);
 ///
-/// let rotated = Credentials::from_fn("id", || async { std::fs::read_to_string("/run/secrets/neonomics") });
+/// # async fn ask_the_vault() -> Result<String, std::io::Error> { Ok("secret".to_owned()) }
+/// let rotated = Credentials::from_fn("id", || async { ask_the_vault().await });
 /// # let _ = rotated;
 /// ```
 #[derive(Clone)]
@@ -57,7 +58,8 @@ impl Credentials {
 
     /// `NEONOMICS_CLIENT_ID`, and `NEONOMICS_CLIENT_SECRET` or `NEONOMICS_CLIENT_SECRET_FILE`.
     ///
-    /// The file is read at every exchange, so that a mounted secret may change; one line break at its end is cut.
+    /// The file is read at every exchange and for the logout, so that a mounted secret may change; one line break at its
+    /// end is cut.
     ///
     /// # Errors
     ///
@@ -80,8 +82,10 @@ impl Credentials {
 
     /// The id is fixed; the secret is asked for at every exchange (a vault, a rotated file).
     ///
-    /// The closure runs on the renewal's task, within its deadline. Its failure is a transient error whose
-    /// [`source`](std::error::Error::source) is the closure's own error.
+    /// The secret is sent exactly as it comes: a line break at the end of a file is the closure's to cut. The closure
+    /// runs on the renewal's task, within its deadline, and for the logout; it must not block the thread, which no
+    /// deadline can end. Its failure is a transient error whose [`source`](std::error::Error::source) is the closure's
+    /// own error.
     pub fn from_fn<F, Fut, T, E>(id: impl Into<String>, secret: F) -> Self
     where
         F: Fn() -> Fut + Send + Sync + 'static,

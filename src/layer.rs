@@ -40,7 +40,8 @@ impl NeonomicsAuthLayer {
 }
 
 impl<R> NeonomicsAuthLayer<R> {
-    /// Any body, passed on untouched and sent once: a 401 comes back, and the token is renewed for the next request.
+    /// Any body, passed on untouched and sent once: a 401 comes back, and a renewal starts in the background. Until it has
+    /// ended, further requests still carry the old token.
     #[must_use]
     pub fn without_retry(self) -> NeonomicsAuthLayer<WithoutRetry> {
         NeonomicsAuthLayer { provider: self.provider, replay: WithoutRetry, refused: self.refused }

@@ -44,12 +44,12 @@
 //! 1. A request comes in. It may carry the token if it goes to one of the environment's API origins and has no
 //!    `authorization` of its own; any other is passed on as it is.
 //! 2. The token is *fresh*, *stale* (for the last 20 to 30 % of its life) or *expired*. Fresh: stamped and sent.
-//!    Stale: the same, and one request starts a renewal behind itself. Expired, or none: the request waits for the one
+//!    Stale: the same, and one request starts a renewal in the background. Expired, or none: the request waits for the one
 //!    renewal, and reserves nothing in the inner service meanwhile.
 //! 3. A *renewal* is one to three *exchanges* with the token endpoint, on a task of the provider: the refresh token if it
 //!    is alive, else, or when that failed, `client_credentials`.
-//! 4. A 401 *refuses* the token. The answer is kept, the renewal is forced, or joined if it runs already; then the request
-//!    is made ready again and sent once more. A request that met an older token than the current one takes the current.
+//! 4. A 401 *refuses* the token. The answer is kept, the renewal is forced, or joined if it runs already; then the inner
+//!    service is made ready again and the request is sent once more, a *replay*. A request that met an older token than the current one takes the current.
 //! 5. After a failed renewal a *hold* keeps the next one back. While a token is usable nobody notices; after that the
 //!    error comes at once and says how long.
 //!
@@ -60,15 +60,15 @@
 //! | row | what holds |
 //! |---|---|
 //! | A1 | without a token, any number of callers share one renewal and its outcome |
-//! | A2 | a fresh token costs one atomic load and one read of the clock: no I/O, no lock, no allocation |
+//! | A2 | a fresh token costs a few atomic operations and one read of the clock: no I/O, no lock, no allocation |
 //! | A3 | a stale token is handed out at once; one caller starts the renewal |
 //! | A4, A13 | who must wait does so for 10 s at the most ([`TokenProviderBuilder::renewal_timeout`]), whatever the server does |
-//! | A5, A6 | the refresh token first, with half of the deadline; after a failure other than a rejection it is never sent again, and `client_credentials` follows at once |
+//! | A5, A6 | the refresh token first, with half of the deadline; unless the client was rejected, a failed one is never sent again, and `client_credentials` follows at once |
 //! | A7, A8, A9 | a new refresh token replaces the old; one is used up to 95 % of its life; a session near its end is left for a new one |
 //! | A10, A19 | a renewal survives whoever waits for it; one whose runtime dies is started once more by those who wait |
-//! | A11, A12 | transient failures are repeated twice within the renewal when no token is usable; then a hold of 1, 2, 4 … 30 s (60 s when rejected), at least `Retry-After` up to 300 s |
+//! | A11, A12 | transient failures are repeated up to twice within the renewal when no token is usable; then a hold of 1, 2, 4 … 30 s (60 s when rejected) × 0.5 to 1, at least `Retry-After` up to 300 s |
 //! | A14, A15 | any answer is a token or a typed error; known error names decide, then the status |
-//! | A16, A17, A18 | lifetimes count from before the exchange, on the monotonic and the wall clock; renewal after 70 to 80 % of them |
+//! | A16, A17, A18 | lifetimes count from before the exchange, on the monotonic and the wall clock (looked at once a second); renewal after 70 to 80 % of them |
 //! | A20 | a refused token is still handed to others until it is replaced |
 //! | A21 | rejected credentials from a file or closure are asked for once more |
 //! | B1 | exactly one `authorization`, marked sensitive; nothing else changes |
@@ -81,11 +81,11 @@
 //! | C5, C6 | when no second attempt is possible, the original 401 comes back with its body |
 //! | C7 | 403, 407, 510, 520, 530, and a Bearer challenge with another error than `invalid_token`, are no refusals |
 //! | C9 | forced renewals: ten at once, then one a minute |
-//! | C11, C12 | the second attempt differs in `authorization` alone and takes the connection of the first |
+//! | C11, C12 | the second attempt differs in `authorization` alone; after a 401 of up to 8,000 bytes it needs no new connection |
 //! | C13, C14 | [`NoReplay`] forbids it; what is kept for it is dropped when it is not needed |
-//! | D1, D2 | [`TokenProvider::end_session`] forgets first, then tells the server; nothing but `token()` starts a new session |
+//! | D1, D2 | [`TokenProvider::end_session`] forgets first, then tells the server; the next `token()` or request starts a new session, a late 401 does not |
 //! | D3 | [`TokenProvider::keep_alive`] renews an idle session, and starts none |
-//! | D4 | an idle provider causes no traffic |
+//! | D4 | an idle provider without `keep_alive` causes no traffic |
 //! | D5 | [`TokenProvider::status`]: state, last error and totals, without I/O and lock |
 //! | E1, E4 | no secret in `Debug`, errors or events; text of the server is cut |
 //! | E2 | secrets, the form and the header value are wiped when their last clone goes |
@@ -106,7 +106,8 @@
 //!
 //! * `reqwest` (default): `TokenProvider::new` with a transport over TLS, and `ReqwestService`.
 //! * `testing`: `testing::FakeNeonomics`, an embedded Neonomics for your tests.
-//! * `tracing`: events of renewals: `DEBUG` for a new token, `WARN` for a failure.
+//! * `tracing`: events of renewals, target `neonomics_auth`: `DEBUG` for a new token (`cause`, `generation`, `expires_in` in
+//!   seconds), `WARN` for a failure (`cause`, `error`). What is behind the error is in [`TokenProvider::status`].
 //!
 //! Rust 1.85 or newer.
 

@@ -30,11 +30,20 @@ pub struct NoReplay;
 /// ```
 /// use neonomics_auth::AuthOutcome;
 ///
-/// fn explain<B>(response: &http::Response<B>) -> Option<String> {
-///     let outcome = response.extensions().get::<AuthOutcome>()?;
-///     Some(outcome.renewal_error()?.to_string())
+/// /// Why a 401 came back.
+/// fn explain<B>(response: &http::Response<B>) -> String {
+///     let Some(outcome) = response.extensions().get::<AuthOutcome>() else {
+///         return "not to be replayed, or not about the token".to_owned();
+///     };
+///     if let Some(error) = outcome.renewal_error() {
+///         return format!("refused, and there is no new token: {error}");
+///     }
+///     if let Some(reason) = outcome.passed_without_token() {
+///         return format!("sent without our token: {reason:?}");
+///     }
+///     if outcome.replayed() { "refused with a new token, too" } else { "not to be replayed" }.to_owned()
 /// }
-/// # assert!(explain(&http::Response::new(())).is_none());
+/// # assert!(explain(&http::Response::new(())).starts_with("not to be replayed"));
 /// ```
 #[derive(Clone, Debug)]
 pub struct AuthOutcome {
@@ -92,7 +101,7 @@ impl AuthOutcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PassReason {
-    /// The request goes to an origin that may not receive the token, or says so in its `Host`.
+    /// The request goes to an origin that must not receive the token, or says so in its `Host`.
     OtherOrigin,
     /// The caller set `authorization`.
     CallerAuthorized,

@@ -149,6 +149,8 @@ impl<S: fmt::Debug, R: fmt::Debug> fmt::Debug for NeonomicsAuth<S, R> {
 
 /// What the layer asks of the wrapped service: an alias, implemented for every service that fits.
 ///
+/// In generic code write `S: HttpService<B>` rather than a bound on [`Service`].
+///
 /// A [`Service`] over [`http`] requests and responses that is `Clone` and whose error becomes a [`BoxError`]. Nothing
 /// is asked of the response body; `Send`, `Sync` and `Unpin` follow from the service.
 #[diagnostic::on_unimplemented(

@@ -635,6 +635,21 @@ async fn the_echo_returns_what_it_got() {
 }
 
 #[tokio::test]
+async fn a_scripted_answer_makes_any_path_known() {
+    let fake = FakeNeonomics::new();
+    let payment = || Request::post("/ics/v3/payments/sepa-credit").body(String::from("{}")).unwrap();
+    fake.fail_requests(1, Fault::Answer(Response::new(Bytes::from_static(b"paid"))));
+    fake.refuse_requests(1);
+    let answer = fake.clone().oneshot(payment()).await.unwrap();
+    assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "paid");
+    assert_eq!(fake.clone().oneshot(payment()).await.unwrap().status(), StatusCode::UNAUTHORIZED);
+    fake.expect().requests(2).unauthorized(1);
+    // Without a script it is not known.
+    assert_eq!(fake.clone().oneshot(payment()).await.unwrap().status(), StatusCode::NOT_IMPLEMENTED);
+    assert_eq!(fake.counts().unknown, 1);
+}
+
+#[tokio::test]
 async fn what_it_does_not_know_fails_loudly() {
     let known = FakeNeonomics::new();
     for (method, path) in [

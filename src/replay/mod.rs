@@ -1,4 +1,6 @@
-//! What is kept of a request to send it twice. Knows nothing of tokens, statuses or tower.
+//! How a request is kept for its second attempt.
+
+// Knows nothing of tokens, statuses or tower.
 
 use std::convert::Infallible;
 

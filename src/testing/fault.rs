@@ -50,6 +50,8 @@ impl FakeNeonomics {
 
     /// The next `n` requests at the API meet this fault, as
     /// [`fail_exchanges`](Self::fail_exchanges) has it.
+    ///
+    /// Whatever their path: [`Fault::Answer`] is how a call that the fake does not know gets an answer.
     pub fn fail_requests(&self, n: usize, fault: Fault) {
         self.shared.lock().api.script.push(n, Turn::Fault(fault));
     }

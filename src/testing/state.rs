@@ -89,10 +89,14 @@ impl Shared {
         let mut state = self.lock();
         request.token = endpoint::token_label(&state.realm, &request);
         let (turn, barrier) = match request.endpoint {
-            Endpoint::Unknown => (Turn::Usual, Barrier::open()),
-            Endpoint::Api => state.api.enter(),
+            Endpoint::Unknown if request.uri.path().starts_with("/auth/") => (Turn::Usual, Barrier::open()),
+            Endpoint::Unknown | Endpoint::Api => state.api.enter(),
             _ => state.exchanges.enter(),
         };
+        if request.endpoint == Endpoint::Unknown && !matches!(turn, Turn::Usual) {
+            // What the script answers is known.
+            request.endpoint = Endpoint::Api;
+        }
         turn.name().clone_into(&mut request.remark);
         Arrival { number: state.journal.arrived(request), turn, barrier }
     }

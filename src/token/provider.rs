@@ -117,7 +117,8 @@ impl TokenProvider {
     }
 
     /// The current token. Waits only when there is none that is usable: for the one renewal that all share, at most
-    /// its deadline (10 seconds unless set), or 15 seconds behind a running [`end_session`](Self::end_session).
+    /// its deadline (10 seconds unless set), 5 seconds more while [`end_session`](Self::end_session) runs, and once
+    /// again when the runtime that carried the renewal is shut down.
     ///
     /// # Errors
     ///

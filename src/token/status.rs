@@ -16,7 +16,7 @@ use crate::token::source::Cause;
 pub struct Status {
     /// Where the token stands.
     pub state: TokenState,
-    /// Time left until the token expires; none without a token, [`Duration::MAX`] for a fixed one.
+    /// Time left until the token expires, by the monotonic clock; none without a token, [`Duration::MAX`] for a fixed one.
     pub expires_in: Option<Duration>,
     /// The authorization server's name for the session (`session_state`), if it told one.
     pub session_id: Option<String>,
