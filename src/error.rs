@@ -285,8 +285,8 @@ impl fmt::Display for Kind {
                  or the secret's closure panicked",
             ),
             Self::EndAbandoned => f.write_str(
-                "the session is forgotten here, but its end was dropped before the authorization server confirmed it: \
-                 the runtime was shut down or has no timers, or the transport or the secret's closure panicked",
+                "the end of the session was dropped before the authorization server confirmed it: its runtime was shut \
+                 down or has no timers, or the transport or the secret's closure panicked",
             ),
             Self::NoRuntime => f.write_str(
                 "waiting for a token needs a tokio runtime: call from within one, or give the provider one with \

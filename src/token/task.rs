@@ -3,7 +3,6 @@
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
 use std::time::Duration;
 
 use tokio::time::{sleep_until, timeout_at};
