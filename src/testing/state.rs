@@ -90,13 +90,17 @@ impl Shared {
         request.token = endpoint::token_label(&state.realm, &request);
         let (turn, barrier) = match request.endpoint {
             Endpoint::Unknown if request.uri.path().starts_with("/auth/") => (Turn::Usual, Barrier::open()),
-            Endpoint::Unknown | Endpoint::Api => state.api.enter(),
+            Endpoint::Unknown => match state.api.enter() {
+                (Turn::Usual, _) => (Turn::Usual, Barrier::open()),
+                scripted => {
+                    // What the script answers is known.
+                    request.endpoint = Endpoint::Api;
+                    scripted
+                }
+            },
+            Endpoint::Api => state.api.enter(),
             _ => state.exchanges.enter(),
         };
-        if request.endpoint == Endpoint::Unknown && !matches!(turn, Turn::Usual) {
-            // What the script answers is known.
-            request.endpoint = Endpoint::Api;
-        }
         turn.name().clone_into(&mut request.remark);
         Arrival { number: state.journal.arrived(request), turn, barrier }
     }
