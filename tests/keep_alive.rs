@@ -2,13 +2,18 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
 use neonomics_auth::testing::{FakeNeonomics, Fault};
-use neonomics_auth::{KeepAlive, TokenProvider, TokenState};
-use tokio::runtime::Handle;
+use neonomics_auth::{KeepAlive, Tally, TokenProvider, TokenState};
+use tokio::runtime::{Builder, Handle};
 use tokio::task::yield_now;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
+use tower::ServiceExt;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const SECOND: Duration = Duration::from_secs(1);
@@ -86,10 +91,11 @@ async fn d3_a_failure_is_tried_again_when_its_hold_is_over() {
     let _kept = provider.keep_alive();
     provider.token().await.unwrap();
 
-    // Both exchanges of the renewal fail; the hold after the first failure is a second at the most.
+    // Both exchanges of the renewal fail; the hold after the first failure is half a second at least, a second at the
+    // most: a look every tenth of a second comes before its end.
     fake.fail_exchanges(2, Fault::Reset);
     while provider.status().renewals.keep_alive.failed == 0 {
-        sleep(SECOND).await;
+        sleep(SECOND / 10).await;
     }
     assert_eq!(fake.counts().refresh, 1);
     assert_eq!(fake.counts().client_credentials, 2);
@@ -99,6 +105,85 @@ async fn d3_a_failure_is_tried_again_when_its_hold_is_over() {
     fake.expect().client_credentials(3).refresh(1);
     assert_eq!(provider.status().renewals.keep_alive.succeeded, 1);
     assert!(provider.cached().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn d3_a_forced_renewal_that_failed_does_not_bring_forward_what_is_due_later() {
+    let fake = FakeNeonomics::new();
+    let provider = fake.provider();
+    let _kept = provider.keep_alive();
+    let token = provider.token().await.unwrap();
+
+    // Both exchanges fail, and the hold after them is over long before the token turns stale.
+    fake.fail_exchanges(2, Fault::Reset);
+    provider.renew(&token).await.unwrap_err();
+    fake.expect().client_credentials(2).refresh(1);
+    sleep(HOUR * 69 / 100).await;
+    settle().await;
+    fake.expect().client_credentials(2).refresh(1);
+    assert_eq!(provider.status().state, TokenState::Fresh);
+
+    // It is renewed when it would have been.
+    sleep(HOUR * 12 / 100).await;
+    settle().await;
+    fake.expect().client_credentials(3).refresh(1);
+    assert_eq!(provider.status().renewals.keep_alive, tally(1, 0));
+}
+
+// lesson 8
+#[allow(clippy::disallowed_methods, reason = "measures paused time")]
+#[tokio::test(start_paused = true)]
+async fn d3_a_renewal_that_panics_is_tried_again_a_second_later() {
+    let fake = FakeNeonomics::new();
+    let (panics, server) = (Arc::new(Mutex::new(Vec::new())), fake.clone());
+    let inside = panics.clone();
+    // The first exchange succeeds, the three after it panic.
+    let transport = tower::service_fn(move |request: Request<Full<Bytes>>| {
+        if server.counts().client_credentials == 1 {
+            let mut panics = inside.lock().unwrap();
+            if panics.len() < 3 {
+                panics.push(Instant::now());
+                drop(panics);
+                panic!("a transport that panics on purpose");
+            }
+        }
+        server.clone().oneshot(request)
+    });
+    let builder = TokenProvider::builder(fake.environment(), fake.credentials()).transport(transport);
+    let provider = builder.build().unwrap();
+    let _kept = provider.keep_alive();
+    provider.token().await.unwrap();
+
+    sleep(HOUR * 80 / 100 + 5 * SECOND).await;
+    let panics = panics.lock().unwrap().clone();
+    assert_eq!(panics.len(), 3);
+    for pair in panics.windows(2) {
+        let distance = pair[1] - pair[0];
+        // Timers are exact to a millisecond.
+        assert!((SECOND..=SECOND + Duration::from_millis(2)).contains(&distance), "{distance:?}");
+    }
+    assert_eq!(provider.status().renewals.keep_alive, tally(1, 3));
+    assert_eq!(provider.cached().unwrap().generation(), 2);
+    // The refresh token went with the first renewal that died.
+    fake.expect().client_credentials(2).refresh(0);
+}
+
+// lesson 10
+#[tokio::test(start_paused = true)]
+async fn d3_a_refresh_token_of_a_second_does_not_make_it_renew_more_than_once_a_second() {
+    const SECONDS: u32 = 600;
+    let fake = FakeNeonomics::new();
+    fake.set_session_idle(SECOND);
+    let provider = fake.provider();
+    let _kept = provider.keep_alive();
+    provider.token().await.unwrap();
+    sleep(SECOND * SECONDS).await;
+    settle().await;
+
+    // A timer may come a millisecond late: then one in a thousand is missing.
+    let renewals = provider.status().renewals.keep_alive;
+    assert!((u64::from(SECONDS) - 2..=u64::from(SECONDS)).contains(&renewals.succeeded), "{renewals:?}");
+    assert_eq!(renewals.failed, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -154,6 +239,27 @@ async fn d3_two_of_them_renew_once() {
     fake.expect().client_credentials(1).refresh(1);
 }
 
+// lesson 34
+#[tokio::test(start_paused = true)]
+async fn d3_when_the_given_runtime_has_been_shut_down_it_runs_on_the_callers() {
+    let fake = FakeNeonomics::new();
+    let given = Builder::new_current_thread().enable_all().build().unwrap();
+    let builder = TokenProvider::builder(fake.environment(), fake.credentials()).transport(fake.clone());
+    let provider = builder.runtime(given.handle().clone()).build().unwrap();
+    given.shutdown_background();
+
+    let kept = provider.keep_alive();
+    provider.token().await.unwrap();
+    sleep(HOUR).await;
+    settle().await;
+    fake.expect().client_credentials(1).refresh(1);
+    assert_eq!(provider.status().renewals.keep_alive, tally(1, 0));
+    assert_eq!(Handle::current().metrics().num_alive_tasks(), 1, "its own");
+    drop(kept);
+    settle().await;
+    assert_eq!(Handle::current().metrics().num_alive_tasks(), 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn d3_a_fixed_token_has_no_session_to_keep() {
     let fake = FakeNeonomics::new();
@@ -167,6 +273,12 @@ async fn d3_a_fixed_token_has_no_session_to_keep() {
 #[should_panic(expected = "keep_alive needs a tokio runtime")]
 fn d3_outside_a_runtime_it_panics() {
     let _kept = FakeNeonomics::new().provider().keep_alive();
+}
+
+fn tally(succeeded: u64, failed: u64) -> Tally {
+    let mut tally = Tally::default();
+    (tally.succeeded, tally.failed) = (succeeded, failed);
+    tally
 }
 
 /// Lets all tasks run that can.

@@ -282,3 +282,92 @@ fn is_alive(runtime: &Handle) -> bool {
     probe.abort();
     alive
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::Ready;
+    use std::io;
+    use std::sync::Barrier;
+    use std::thread;
+
+    use bytes::Bytes;
+    use http::{Request, Response};
+    use http_body_util::Full;
+
+    use super::*;
+    use crate::environment::Environment;
+    use crate::token::access_token::bearer;
+
+    /// A token of its own, whatever others have the same bytes.
+    fn token(bytes: &str) -> AccessToken {
+        AccessToken::fixed(bearer(bytes).unwrap())
+    }
+
+    #[test]
+    fn renew_of_a_token_that_was_published_but_had_not_landed_is_not_answered_by_that_token() {
+        let refused = token("refused");
+        assert!(Wanted::InsteadOf(&refused).accept(Ok(refused.clone())).is_none());
+    }
+
+    #[test]
+    fn renew_that_brings_the_same_bytes_in_another_token_is_an_error() {
+        let outcome = Wanted::InsteadOf(&token("refused")).accept(Ok(token("refused")));
+        let error = outcome.expect("it is the answer").unwrap_err();
+        assert_eq!(error.to_string(), Error::unchanged().to_string());
+    }
+
+    #[test]
+    fn renew_that_brings_another_token_or_an_error_is_answered_by_it() {
+        let (refused, brought) = (token("refused"), token("brought"));
+        let wanted = Wanted::InsteadOf(&refused);
+        assert!(wanted.accept(Ok(brought.clone())).unwrap().unwrap().is_same(&brought));
+        let error = wanted.accept(Err(Error::abandoned())).unwrap().unwrap_err();
+        assert!(error.is_abandoned());
+    }
+
+    #[test]
+    fn a1_whoever_wants_any_usable_token_is_content_with_every_outcome() {
+        let brought = token("brought");
+        assert!(Wanted::Usable.accept(Ok(brought.clone())).unwrap().unwrap().is_same(&brought));
+        assert!(Wanted::Usable.accept(Err(Error::abandoned())).unwrap().unwrap_err().is_abandoned());
+    }
+
+    #[test]
+    fn a20_whoever_finds_a_renewal_under_way_and_a_usable_token_beside_it_takes_the_token() {
+        for round in 0..200 {
+            let provider = idle_provider();
+            let source = provider.source().unwrap();
+            let brought = token("brought");
+            let start = Barrier::new(2);
+            thread::scope(|threads| {
+                // Looks, finds no token, and stands at the lock while one is published and a forced renewal takes off.
+                let caller = threads.spawn(|| {
+                    start.wait();
+                    provider.board(source, Wanted::Usable, false)
+                });
+                let boarding = source.flights.board(|_| {
+                    start.wait();
+                    // Time for its first look. Should it come later, it finds the token there: then this round proves
+                    // nothing, and the others do.
+                    for _ in 0..round {
+                        thread::yield_now();
+                    }
+                    provider.current().set(Some(brought.clone()));
+                    None::<()>
+                });
+                let Boarding::TookOff(_takeoff) = boarding else { panic!("nobody flies") };
+                let Err(settled) = caller.join().unwrap() else { panic!("it waits for the forced renewal") };
+                assert!(settled.unwrap().is_same(&brought));
+            });
+        }
+    }
+
+    /// A provider whose exchanges are never made.
+    fn idle_provider() -> TokenProvider {
+        let environment = Environment::realm("http://127.0.0.1:1/auth/realms/idle", "http://127.0.0.1:1").unwrap();
+        let transport = tower::service_fn(|_: Request<Full<Bytes>>| -> Ready<io::Result<Response<Full<Bytes>>>> {
+            panic!("no exchange is asked for")
+        });
+        TokenProvider::builder(environment, Credentials::new("id", "secret")).transport(transport).build().unwrap()
+    }
+}

@@ -199,6 +199,33 @@ async fn b2_a_uri_without_authority_but_with_a_foreign_host_never_gets_the_token
     }
 }
 
+// lesson 18
+#[tokio::test(start_paused = true)]
+async fn b2_a_path_that_is_a_host_where_it_is_joined_to_a_base_never_gets_the_token() {
+    let paths = [
+        "//evil.example/x",
+        r"/\evil.example/x",
+        "//evil.example",
+        "///evil.example/x",
+        "//api.example.com/x",
+        "//",
+        "//?a=b",
+    ];
+    for path in paths {
+        // `Uri` takes them for paths, so that there is no authority to compare.
+        let uri: Uri = path.parse().unwrap();
+        assert_eq!((uri.authority(), uri.path().len()), (None, path.split('?').next().unwrap().len()), "{path}");
+        assert_passed(Method::GET, path, &[], PassReason::OtherOrigin).await;
+        assert_passed(Method::POST, path, &[b"api.example.com"], PassReason::OtherOrigin).await;
+    }
+    // Behind another segment they are what they look like.
+    for path in ["/x//evil.example/x", r"/x/\evil.example/x", "/", "/?//evil.example"] {
+        assert_stamped(Method::GET, path, &[]).await;
+    }
+    // And where the authority is there, the path says nothing of it.
+    assert_stamped(Method::GET, "https://api.example.com//evil.example/x", &[]).await;
+}
+
 // lesson 27
 #[tokio::test(start_paused = true)]
 async fn b3_the_callers_own_authorization_is_untouched_and_a_401_is_the_callers() {

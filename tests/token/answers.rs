@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::Response;
+use http::header::RETRY_AFTER;
 use neonomics_auth::testing::{FakeNeonomics, Fault};
 use serde_json::json;
 
-use crate::{SECOND, answer, exchanges, pass, settle, turn_stale};
+use crate::{SECOND, answer, arrivals, exchanges, pass, settle, turn_stale};
 
 const LARGEST: usize = 256 * 1024;
 
@@ -91,4 +94,30 @@ async fn a14_an_odd_answer_to_a_renewal_takes_nothing_from_a_usable_token() {
         settle().await;
         assert_eq!(provider.cached().unwrap().generation(), 2, "{fault:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a15_a_503_whose_body_is_too_long_is_transient_and_its_retry_after_counts() {
+    let answer = |retry_after: u64| {
+        let body = Bytes::from(vec![b'x'; LARGEST + 1]);
+        Fault::Answer(Response::builder().status(503).header(RETRY_AFTER, retry_after).body(body).unwrap())
+    };
+    // Within the deadline: repeated not before the server wants it.
+    let fake = FakeNeonomics::new();
+    fake.fail_exchanges(1, answer(7));
+    assert_eq!(fake.provider().token().await.unwrap().generation(), 1);
+    assert_eq!(arrivals(&fake), [Duration::ZERO, 7 * SECOND]);
+
+    // Beyond it: the renewal ends with it as its hold.
+    let fake = FakeNeonomics::new();
+    let provider = fake.provider();
+    fake.fail_exchanges(1, answer(100));
+    let error = provider.token().await.unwrap_err();
+    assert!(error.is_transient() && !error.is_malformed(), "{error}");
+    assert!(error.to_string().contains("503"), "{error}");
+    assert_eq!(error.retry_after(), Some(100 * SECOND));
+    fake.expect().client_credentials(1);
+    pass(100 * SECOND).await;
+    provider.token().await.unwrap();
+    fake.expect().client_credentials(2);
 }

@@ -9,7 +9,7 @@ use neonomics_auth::{Credentials, TokenProvider};
 use serde_json::json;
 
 use crate::{
-    HOUR, LIFETIME, MILLISECOND, SECOND, answer, arrivals, exchanges, pass, pass_hold, refresh_tokens, settle,
+    HOUR, LIFETIME, MILLISECOND, SECOND, STALE, answer, arrivals, exchanges, pass, pass_hold, refresh_tokens, settle,
     turn_stale, unavailable, unavailable_for,
 };
 
@@ -74,6 +74,35 @@ async fn a5_after_an_ended_session_client_credentials_follows_within_the_renewal
     settle().await;
     assert_eq!(provider.cached().unwrap().generation(), 2);
     assert_eq!(exchanges(&fake), [CLIENT_CREDENTIALS, REFRESH_TOKEN, CLIENT_CREDENTIALS]);
+}
+
+/// Answers that refuse a refresh and say nothing of the client.
+fn refused_by_status() -> [Fault; 3] {
+    [
+        answer(403, "<html><body>Forbidden</body></html>"),
+        answer(400, r#"{"error":"unsupported_grant_type"}"#),
+        answer(510, "upstream error"),
+    ]
+}
+
+// lesson 16
+#[tokio::test(start_paused = true)]
+async fn a5_after_a_refresh_refused_by_its_status_alone_client_credentials_follows_within_the_renewal() {
+    for refusal in refused_by_status() {
+        // Nobody waits behind a stale token; behind an expired one somebody does, and sees nothing of it.
+        for age in [STALE, LIFETIME] {
+            let fake = FakeNeonomics::new();
+            let provider = fake.provider();
+            provider.token().await.unwrap();
+            pass(age).await;
+            fake.fail_exchanges(1, refusal.clone());
+            provider.token().await.unwrap_or_else(|error| panic!("{refusal:?}: {error}"));
+            settle().await;
+            assert_eq!(provider.cached().unwrap().generation(), 2, "{refusal:?}");
+            assert_eq!(exchanges(&fake), [CLIENT_CREDENTIALS, REFRESH_TOKEN, CLIENT_CREDENTIALS], "{refusal:?}");
+            assert!(provider.status().last_error.is_none(), "{refusal:?}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -171,6 +200,47 @@ async fn a6_it_is_not_on_the_wire_again_either_when_the_whole_renewal_fails() {
     pass_hold(&error).await;
     provider.token().await.unwrap();
     assert_eq!(exchanges(&fake), [CLIENT_CREDENTIALS, REFRESH_TOKEN, CLIENT_CREDENTIALS, CLIENT_CREDENTIALS]);
+}
+
+// lesson 16
+#[tokio::test(start_paused = true)]
+async fn a6_a_refresh_token_refused_by_the_status_alone_is_not_sent_again_when_client_credentials_is_refused_too() {
+    for refusal in refused_by_status() {
+        let fake = FakeNeonomics::new();
+        let provider = fake.provider();
+        provider.token().await.unwrap();
+        pass(LIFETIME).await;
+        // The same answer refuses the client where no refresh token could be meant.
+        fake.fail_exchanges(2, refusal.clone());
+        let error = provider.token().await.unwrap_err();
+        assert!(error.is_rejected(), "{refusal:?}: {error}");
+        pass_hold(&error).await;
+        provider.token().await.unwrap();
+        let grants = [CLIENT_CREDENTIALS, REFRESH_TOKEN, CLIENT_CREDENTIALS, CLIENT_CREDENTIALS];
+        assert_eq!(exchanges(&fake), grants, "{refusal:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a6_after_a_rejection_by_name_with_any_status_the_refresh_token_is_kept() {
+    for code in ["invalid_client", "unauthorized_client"] {
+        for status in [400, 401, 403, 503, 510] {
+            let fake = FakeNeonomics::new();
+            let provider = fake.provider();
+            provider.token().await.unwrap();
+            pass(LIFETIME).await;
+            fake.fail_exchanges(1, answer(status, json!({ "error": code }).to_string()));
+            let error = provider.token().await.unwrap_err();
+            assert!(error.is_rejected(), "{status} {code}: {error}");
+            assert_eq!(exchanges(&fake), [CLIENT_CREDENTIALS, REFRESH_TOKEN], "{status} {code}");
+
+            pass_hold(&error).await;
+            provider.token().await.unwrap();
+            assert_eq!(exchanges(&fake), [CLIENT_CREDENTIALS, REFRESH_TOKEN, REFRESH_TOKEN], "{status} {code}");
+            let sent = refresh_tokens(&fake);
+            assert_eq!(sent[0], sent[1], "{status} {code}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -134,6 +134,44 @@ async fn a16_a_token_that_has_expired_on_arrival_is_never_handed_out() {
     assert_eq!(provider.token().await.unwrap().generation(), 1);
 }
 
+// lesson 10
+#[tokio::test(start_paused = true)]
+async fn a16_a_token_that_lives_less_than_a_second_is_never_handed_out() {
+    for stated in [json!(0.5), json!("0.999"), json!(1e-9)] {
+        // It counts as expired on arrival, a transient failure: repeated once, and the caller sees the other token.
+        let (fake, provider) = granting(&stated);
+        assert_ne!(provider.token().await.unwrap().secret(), "token", "{stated}");
+        fake.expect().client_credentials(2);
+
+        // Without end: three exchanges, and an error.
+        let fake = FakeNeonomics::new();
+        let provider = fake.provider();
+        let short = json!({ "access_token": "token", "expires_in": stated }).to_string();
+        fake.fail_exchanges(usize::MAX, answer(200, short.clone()));
+        let error = provider.token().await.unwrap_err();
+        assert!(error.is_transient() && !error.is_malformed(), "{stated}: {error}");
+        assert!(provider.cached().is_none(), "{stated}");
+        fake.expect().client_credentials(3);
+        fake.heal();
+
+        // Behind a usable token: that one stays.
+        pass(SECOND).await;
+        let usable = provider.token().await.unwrap();
+        fake.fail_exchanges(2, answer(200, short));
+        assert!(provider.renew(&usable).await.unwrap_err().is_transient(), "{stated}");
+        assert_eq!(provider.cached().unwrap().secret(), usable.secret(), "{stated}");
+        fake.expect().client_credentials(3 + 1 + 1).refresh(1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a16_a_token_that_lives_a_second_is_handed_out() {
+    let (fake, provider) = granting(&json!(1));
+    let token = provider.token().await.unwrap();
+    assert_eq!((token.secret(), token.expires_in()), ("token", SECOND));
+    fake.expect().client_credentials(1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a16_a_refreshed_token_that_has_expired_on_arrival_leaves_the_usable_one_in_place() {
     let fake = FakeNeonomics::new();

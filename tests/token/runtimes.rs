@@ -3,9 +3,10 @@
 
 use std::future::Ready;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, LazyLock};
 use std::thread;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -18,8 +19,11 @@ use neonomics_auth::{AccessToken, Credentials, TokenProvider, TokenState};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::yield_now;
 use tokio_test::{assert_pending, assert_ready_err, task};
+use tower::ServiceExt;
 
-use crate::{HOUR, SECOND, exchanges, pass, refresh_tokens, settle, tasks, turn_stale};
+use crate::{
+    HOUR, LIFETIME, MILLISECOND, SECOND, arrivals, exchanges, pass, refresh_tokens, settle, tasks, turn_stale,
+};
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
@@ -253,6 +257,90 @@ async fn a19_a_transport_that_panics_is_an_error() {
     assert_eq!(provider.status().exchanges.client_credentials, 2);
 }
 
+/// A transport that panics while it is told to, and how often it did.
+#[derive(Default)]
+struct Fuse {
+    burning: AtomicBool,
+    panics: AtomicUsize,
+}
+
+fn with_a_fuse(fake: &FakeNeonomics) -> (TokenProvider, Arc<Fuse>) {
+    let fuse = Arc::new(Fuse::default());
+    let (inside, server) = (fuse.clone(), fake.clone());
+    let transport = tower::service_fn(move |request: Request<Full<Bytes>>| {
+        if inside.burning.load(Ordering::Relaxed) {
+            inside.panics.fetch_add(1, Ordering::Relaxed);
+            panic!("a transport that panics on purpose");
+        }
+        server.clone().oneshot(request)
+    });
+    let builder = TokenProvider::builder(fake.environment(), fake.credentials()).transport(transport);
+    (builder.build().unwrap(), fuse)
+}
+
+// lesson 35
+#[tokio::test(start_paused = true)]
+async fn a19_behind_a_stale_token_renewals_that_panic_follow_one_another_a_second_apart() {
+    let fake = FakeNeonomics::new();
+    let (provider, fuse) = with_a_fuse(&fake);
+    provider.token().await.unwrap();
+    turn_stale(&provider).await;
+    fuse.burning.store(true, Ordering::Relaxed);
+
+    for panics in 1..=3 {
+        for _ in 0..100 {
+            // Whatever becomes of the renewal, the token is at hand; the renewal runs before the next call.
+            assert_eq!(provider.token().now_or_never().unwrap().unwrap().generation(), 1);
+            settle().await;
+        }
+        assert_eq!(fuse.panics.load(Ordering::Relaxed), panics);
+        let status = provider.status();
+        assert_eq!((status.renewals.due.failed, status.renewals.due.succeeded), (panics as u64, 0));
+        let last = status.last_error.unwrap();
+        assert!(last.error.is_transient() && last.error.to_string().contains("panicked"), "{}", last.error);
+        assert_eq!(last.age, 100 * MILLISECOND);
+        // Up to the last millisecond of the distance nothing starts.
+        let left = status.hold_left.unwrap();
+        assert_eq!(last.age + left, SECOND);
+        pass(left - 2 * MILLISECOND).await;
+        provider.token().await.unwrap();
+        settle().await;
+        assert_eq!(fuse.panics.load(Ordering::Relaxed), panics);
+        pass(MILLISECOND).await;
+    }
+
+    fuse.burning.store(false, Ordering::Relaxed);
+    provider.token().await.unwrap();
+    settle().await;
+    assert_eq!(provider.cached().unwrap().generation(), 2);
+    assert_eq!(tasks(), 0);
+    // The refresh token went with the first renewal that died.
+    assert_eq!(exchanges(&fake), ["client_credentials", "client_credentials"]);
+}
+
+// lesson 35
+#[tokio::test(start_paused = true)]
+async fn a19_without_a_usable_token_a_renewal_that_panicked_does_not_hold_back_the_next_call() {
+    let fake = FakeNeonomics::new();
+    let (provider, fuse) = with_a_fuse(&fake);
+    provider.token().await.unwrap();
+    pass(LIFETIME).await;
+    fuse.burning.store(true, Ordering::Relaxed);
+    // Each call starts one and joins one more.
+    for panics in [2, 4, 6] {
+        let error = provider.token().await.unwrap_err();
+        assert!(error.is_transient() && error.to_string().contains("panicked"), "{error}");
+        assert_eq!(fuse.panics.load(Ordering::Relaxed), panics);
+        assert_eq!(provider.status().renewals.first.failed, panics as u64);
+        assert!(provider.status().hold_left.is_some());
+    }
+    fuse.burning.store(false, Ordering::Relaxed);
+    assert_eq!(provider.token().await.unwrap().generation(), 2);
+    // Nobody waited for the distance.
+    assert_eq!(arrivals(&fake), [Duration::ZERO, LIFETIME]);
+    fake.expect().client_credentials(2).refresh(0);
+}
+
 #[test]
 fn a19_outside_a_runtime_a_call_that_must_wait_is_a_typed_error() {
     let fake = FakeNeonomics::new();
@@ -384,4 +472,72 @@ async fn a19_when_the_given_runtime_has_been_shut_down_a_session_can_be_ended_on
     // Whatever the server was told, nobody sends the token of an ended session.
     pass(HOUR - 2 * SECOND).await;
     assert!(provider.cached().is_none());
+}
+
+// lesson 5
+#[tokio::test(start_paused = true)]
+async fn c9_when_the_given_runtime_has_been_shut_down_ten_forced_renewals_in_a_row_succeed_and_no_more() {
+    let fake = FakeNeonomics::new();
+    let given = runtime();
+    let provider = on(&given, &fake);
+    given.shutdown_background();
+    let mut token = provider.token().await.unwrap();
+    let mut succeeded = 0;
+    for _ in 0..20 {
+        match provider.renew(&token).await {
+            Ok(renewed) => {
+                succeeded += 1;
+                token = renewed;
+            }
+            Err(error) => assert_eq!(error.retry_after(), Some(60 * SECOND), "{error}"),
+        }
+    }
+    assert_eq!(succeeded, 10);
+    assert_eq!(provider.status().renewals.forced.succeeded, 10);
+    fake.expect().client_credentials(1).refresh(10);
+}
+
+// lessons 5, 34
+#[test]
+fn c9_forced_renewals_whose_runtime_dies_are_taken_out_of_the_bucket_as_well() {
+    let fake = FakeNeonomics::new();
+    let provider = fake.provider();
+    let token = runtime().block_on(provider.token()).unwrap();
+    let gate = fake.hold_exchanges();
+    for _ in 0..10 {
+        let runtime = runtime();
+        start_renewal(&runtime, &provider, Some(&token), &gate);
+        drop(runtime);
+    }
+    gate.open();
+    runtime().block_on(async {
+        for _ in 0..10 {
+            let error = provider.renew(&token).now_or_never().expect("the bucket is empty").unwrap_err();
+            assert!(error.retry_after().unwrap() > 30 * SECOND, "{error}");
+        }
+    });
+    assert_eq!(provider.status().renewals.forced.failed, 10);
+    // The first of them took the refresh token along.
+    fake.expect().client_credentials(1 + 9).refresh(1);
+}
+
+// lessons 5, 35
+#[tokio::test(start_paused = true)]
+async fn c9_forced_renewals_that_panic_are_taken_out_of_the_bucket_as_well() {
+    let fake = FakeNeonomics::new();
+    let (provider, fuse) = with_a_fuse(&fake);
+    let token = provider.token().await.unwrap();
+    fuse.burning.store(true, Ordering::Relaxed);
+    // Each call starts one and joins one more.
+    for _ in 0..5 {
+        let error = provider.renew(&token).await.unwrap_err();
+        assert!(error.to_string().contains("panicked"), "{error}");
+    }
+    for _ in 0..5 {
+        assert_eq!(provider.renew(&token).await.unwrap_err().retry_after(), Some(60 * SECOND));
+    }
+    assert_eq!(fuse.panics.load(Ordering::Relaxed), 10);
+    assert_eq!(provider.status().renewals.forced.failed, 10);
+    // What nobody refused is as good as before.
+    assert_eq!(provider.token().now_or_never().unwrap().unwrap().generation(), 1);
 }

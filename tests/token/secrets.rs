@@ -3,6 +3,7 @@
 use std::env;
 use std::fs;
 use std::io;
+use std::ops::Range;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,7 +14,7 @@ use futures::future::join_all;
 use neonomics_auth::testing::{FakeNeonomics, Fault};
 use neonomics_auth::{Credentials, TokenProvider};
 
-use crate::{LIFETIME, SECOND, answer, exchanges, member, pass, pass_hold, unavailable};
+use crate::{LIFETIME, SECOND, answer, exchanges, member, pass, pass_hold, settle, turn_stale, unavailable};
 
 /// A closure that gives these secrets in turn, the last one for ever; and how often it was asked.
 fn vault(fake: &FakeNeonomics, secrets: &[&str]) -> (TokenProvider, Arc<AtomicUsize>) {
@@ -133,6 +134,80 @@ async fn a21_a_closure_that_fails_is_a_transient_failure_with_its_own_error_as_s
     pass_hold(&error).await;
     provider.token().await.unwrap();
     fake.expect().client_credentials(1);
+}
+
+/// A closure that fails at these of its calls, counted from zero.
+fn failing_at(fake: &FakeNeonomics, failing: Range<usize>) -> (TokenProvider, Arc<AtomicUsize>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let (counter, secret) = (asked.clone(), fake.client_secret());
+    let credentials = Credentials::from_fn(fake.client_id(), move || {
+        let fails = failing.contains(&counter.fetch_add(1, Ordering::Relaxed));
+        let secret = secret.clone();
+        async move { if fails { Err(io::Error::other("the vault is sealed")) } else { Ok(secret) } }
+    });
+    let builder = TokenProvider::builder(fake.environment(), credentials).transport(fake.clone());
+    (builder.build().unwrap(), asked)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a12_a_refresh_that_could_not_be_sent_for_want_of_a_secret_continues_the_session_after_the_hold() {
+    let fake = FakeNeonomics::new();
+    let (provider, asked) = failing_at(&fake, 1..2);
+    provider.token().await.unwrap();
+    let session = provider.status().session_id.unwrap();
+    turn_stale(&provider).await;
+
+    // Nothing is sent: not the refresh, nor what would start another session.
+    provider.token().await.unwrap();
+    settle().await;
+    fake.expect().client_credentials(1).refresh(0);
+    assert_eq!(asked.load(Ordering::Relaxed), 2);
+    let status = provider.status();
+    assert_eq!((status.renewals.due.failed, status.exchanges.refresh_token), (1, 0));
+    assert!(status.last_error.unwrap().error.is_transient());
+    let hold = status.hold_left.unwrap();
+    assert!(hold <= SECOND, "{hold:?}");
+
+    pass(hold).await;
+    provider.token().await.unwrap();
+    settle().await;
+    assert_eq!(provider.cached().unwrap().generation(), 2);
+    assert_eq!(provider.status().session_id.unwrap(), session);
+    assert_eq!(fake.sessions(), 1);
+    assert_eq!(exchanges(&fake), ["client_credentials", "refresh_token"]);
+    assert_eq!(asked.load(Ordering::Relaxed), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a5_without_a_usable_token_client_credentials_follows_a_refresh_that_had_no_secret() {
+    let fake = FakeNeonomics::new();
+    let (provider, asked) = failing_at(&fake, 1..2);
+    provider.token().await.unwrap();
+    pass(LIFETIME).await;
+    assert_eq!(provider.token().await.unwrap().generation(), 2);
+    assert_eq!(exchanges(&fake), ["client_credentials", "client_credentials"]);
+    assert_eq!(asked.load(Ordering::Relaxed), 3);
+    assert!(provider.status().last_error.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a6_without_a_usable_token_a_refresh_token_is_not_lost_when_nothing_could_be_sent() {
+    let fake = FakeNeonomics::new();
+    // The refresh, and client_credentials with its repeat.
+    let (provider, asked) = failing_at(&fake, 1..4);
+    provider.token().await.unwrap();
+    let session = provider.status().session_id.unwrap();
+    pass(LIFETIME).await;
+    let error = provider.token().await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    assert_eq!(asked.load(Ordering::Relaxed), 4);
+    fake.expect().client_credentials(1).refresh(0);
+
+    pass_hold(&error).await;
+    provider.token().await.unwrap();
+    assert_eq!(exchanges(&fake), ["client_credentials", "refresh_token"]);
+    assert_eq!(provider.status().session_id.unwrap(), session);
+    assert_eq!(asked.load(Ordering::Relaxed), 5);
 }
 
 #[tokio::test(start_paused = true)]
