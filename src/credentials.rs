@@ -1,4 +1,4 @@
-//! Client id and secret, redacted. The secret leaves this file as a [`Secret`], for the form alone.
+//! Client id and secret, redacted. The secret leaves this file as a [`Secret`].
 
 use std::env;
 use std::fmt;

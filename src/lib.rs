@@ -49,7 +49,8 @@
 //! 3. A *renewal* is one to three *exchanges* with the token endpoint, on a task of the provider: the refresh token if it
 //!    is alive, else, or when that failed, `client_credentials`.
 //! 4. A 401 *refuses* the token. The answer is kept, the renewal is forced, or joined if it runs already; then the inner
-//!    service is made ready again and the request is sent once more, a *replay*. A request that met an older token than the current one takes the current.
+//!    service is made ready again and the request is sent once more, a *replay*. A request that met an older token than the
+//!    current one takes the current.
 //! 5. After a failed renewal a *hold* keeps the next one back. While a token is usable nobody notices; after that the
 //!    error comes at once and says how long.
 //!

@@ -44,10 +44,7 @@ impl Origins {
             (Some(scheme), Some(authority)) => self.allows(scheme, authority),
             // The inner service knows where it goes; a `Host` that names somebody else would tell it otherwise, and so
             // would a path that is a host where it is joined to a base (RFC 3986 §5.2.2).
-            (None, None) => {
-                !matches!(uri.path().as_bytes(), [b'/' | b'\\', b'/' | b'\\', ..])
-                    && headers.get_all(HOST).iter().all(|host| self.names(host.as_bytes()))
-            }
+            (None, None) => is_path(uri.path()) && headers.get_all(HOST).iter().all(|host| self.names(host.as_bytes())),
             _ => false,
         };
         if allowed { Ok(()) } else { Err(PassReason::OtherOrigin) }
@@ -91,6 +88,15 @@ impl Origin {
     /// Host and port, with case and the default port evened out. User-info never matches.
     fn matches(&self, authority: &Authority) -> bool {
         self.authority.host().eq_ignore_ascii_case(authority.host()) && port(authority, &self.scheme) == Some(self.port)
+    }
+}
+
+/// Whether a path stays one where it is joined to a base.
+fn is_path(path: &str) -> bool {
+    match path.as_bytes() {
+        [b'/', b'/' | b'\\', ..] => false,
+        [b'/', ..] | b"*" => true,
+        _ => false,
     }
 }
 

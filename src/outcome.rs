@@ -101,7 +101,8 @@ impl AuthOutcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PassReason {
-    /// The request goes to an origin that must not receive the token, or says so in its `Host`.
+    /// The request goes to an origin that must not receive the token, or says so in its `Host`, or has a path that may be
+    /// taken for a host (`//…`).
     OtherOrigin,
     /// The caller set `authorization`.
     CallerAuthorized,

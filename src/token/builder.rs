@@ -80,8 +80,8 @@ impl TokenProviderBuilder {
     /// Renewals run here instead of on the runtime of whoever needs the token first.
     ///
     /// For programs with several runtimes, for callers outside of any, and where a runtime of a single thread is driven by
-    /// `block_on` for one call at a time: between two calls a renewal stands still on it, beyond its deadline. When this one has been shut down, renewals
-    /// run on the caller's.
+    /// `block_on` for one call at a time: between two calls a renewal stands still on it, beyond its deadline. When this
+    /// one has been shut down, renewals run on the caller's.
     pub fn runtime(mut self, runtime: Handle) -> Self {
         self.runtime = Some(runtime);
         self

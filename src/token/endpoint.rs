@@ -102,8 +102,8 @@ impl Endpoint {
     fn form(&self, secret: &Secret, pairs: &[(&str, &str)]) -> Bytes {
         let credentials = [("client_id", self.client_id.as_str()), ("client_secret", secret.expose())];
         let pairs = || pairs.iter().chain(&credentials);
-        // A byte takes three at the most.
-        let capacity = pairs().map(|(name, value)| 3 * (name.len() + value.len()) + 2).sum();
+        // A byte of a value takes three at the most.
+        let capacity = pairs().map(|(name, value)| name.len() + 3 * value.len() + "=&".len()).sum();
         let mut form = form_urlencoded::Serializer::new(String::with_capacity(capacity));
         form.extend_pairs(pairs());
         secret::wiped_bytes(form.finish())
@@ -138,7 +138,6 @@ impl Endpoint {
             });
         };
         let quotable = |text: String| self.quotable(&text, secrets);
-        // A name that decided is no text of the server's own.
         let code = code.and_then(|code| if is_known(&code) { Some(code) } else { quotable(code) });
         let error = match class {
             Class::GrantRefused => Error::refresh_token_refused(answer.status(), code),
@@ -191,7 +190,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// The names of RFC 6749 §4.1.2.1 and §5.2 by which [`classify`] decides.
+/// Names of RFC 6749 §4.1.2.1 and §5.2: told as they are, since they are no text of the server's own.
 fn is_known(code: &str) -> bool {
     matches!(
         code,

@@ -22,7 +22,7 @@ use crate::transport::Transport;
 /// The shared session of one client id: obtains the access token, renews it, hands it out.
 ///
 /// A token is *fresh* for 70 to 80 % of its lifetime (drawn once per token), then *stale* until it expires. A fresh
-/// token costs one atomic load and one look at the clock. The first caller that meets a stale one starts its renewal
+/// token costs a few atomic operations and one look at the clock. The first caller that meets a stale one starts its renewal
 /// and takes the token all the same. Only who finds no usable token waits, and all who wait share one renewal and its
 /// outcome.
 ///

@@ -9,7 +9,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::error::Error;
-use crate::secret::Secret;
+use crate::token::clock;
 use crate::token::flight::{Boarding, Takeoff};
 use crate::token::provider::{TokenProvider, WeakProvider};
 use crate::token::renewal::Session;
@@ -63,24 +63,33 @@ impl TokenProvider {
     ///
     /// Fails when the server did not confirm the end within 5 seconds, or the client secret could not be obtained: the
     /// session then lives on there until its idle limit. An answer that it is over already is a success. Fails outside
-    /// a tokio runtime, when the provider was given none, and for a fixed token.
+    /// a tokio runtime, when the provider was given none, for a fixed token, and when the runtime that carried it was
+    /// shut down on the way.
     ///
     /// # Cancel safety
     ///
     /// Once polled it goes on by itself: who stops waiting does not stop it.
     pub async fn end_session(&self) -> Result<(), Error> {
         let source = self.source()?;
-        let runtime = source.runtime(false).ok_or_else(Error::no_runtime)?;
-        let ending = match source.endings.board(|()| None::<Infallible>) {
-            Boarding::Settled(never) => match never {},
-            Boarding::Joined(ending) => ending,
-            Boarding::TookOff(takeoff) => {
-                let ending = takeoff.flight();
-                runtime.spawn(end(self.clone(), takeoff));
-                ending
+        let mut abandoned = false;
+        loop {
+            let runtime = source.runtime(abandoned).ok_or_else(Error::no_runtime)?;
+            let ending = match source.endings.board(|()| None::<Infallible>) {
+                Boarding::Settled(never) => match never {},
+                Boarding::Joined(ending) => ending,
+                Boarding::TookOff(takeoff) => {
+                    let ending = takeoff.flight();
+                    runtime.spawn(end(self.clone(), takeoff));
+                    ending
+                }
+            };
+            match ending.landed().await {
+                Some(outcome) => return outcome,
+                // Once forgotten there is nothing left to end it with.
+                None if abandoned || source.ended.load(Ordering::Relaxed) => return Err(Error::end_abandoned()),
+                None => abandoned = true,
             }
-        };
-        ending.landed().await.unwrap_or_else(|| Err(Error::end_abandoned()))
+        }
     }
 }
 
@@ -122,8 +131,9 @@ async fn end(provider: TokenProvider, ending: Takeoff<(), Result<(), Error>>) {
             Boarding::Joined(flight) => drop(flight.landed().await),
             Boarding::TookOff(mut takeoff) => {
                 let outcome = log_out(&provider, source, takeoff.state()).await;
-                takeoff.land(Outcome::Ended);
-                return ending.land(outcome);
+                // First: whoever is let on by the landing may start a session, whose end must not share this outcome.
+                ending.land(outcome);
+                return takeoff.land(Outcome::NoToken);
             }
         }
     }
@@ -135,10 +145,8 @@ async fn log_out(provider: &TokenProvider, source: &Source, session: &mut Sessio
     provider.current().set(None);
     source.keep_alive_at.send_replace(None);
     let Some(refresh_token) = session.forget() else { return Ok(()) };
-    timeout(LOGOUT_TIMEOUT, tell_server(source, &refresh_token)).await.unwrap_or_else(|_| Err(Error::timeout()))
-}
-
-async fn tell_server(source: &Source, refresh_token: &Secret) -> Result<(), Error> {
-    let secret = source.credentials.secret().await?;
-    source.endpoint.end(&secret, refresh_token).await
+    let deadline = clock::monotonic() + LOGOUT_TIMEOUT;
+    let secret = timeout_at(deadline, source.credentials.secret()).await.map_err(|_| Error::secret_timeout())??;
+    let told = timeout_at(deadline, source.endpoint.end(&secret, &refresh_token)).await;
+    told.unwrap_or_else(|_| Err(Error::timeout()))
 }

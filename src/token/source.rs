@@ -49,7 +49,8 @@ pub(super) struct Failure {
 #[derive(Clone)]
 pub(super) enum Outcome {
     Renewed(Result<AccessToken, Error>),
-    Ended,
+    /// The session was ended, or there was no runtime to renew it on: whoever wants a token boards again.
+    NoToken,
 }
 
 /// What becomes of an idle session whose time has come.
@@ -99,7 +100,7 @@ impl TokenProvider {
                         return outcome;
                     }
                 }
-                Some(Outcome::Ended) => {}
+                Some(Outcome::NoToken) => {}
                 None if abandoned => return Err(Error::abandoned()),
                 None => abandoned = true,
             }
@@ -138,11 +139,13 @@ impl TokenProvider {
             // A flight may have brought a token, and another one begun, since the first look.
             Boarding::Joined(flight) => self.at_hand(wanted).map_or(Ok(flight), |token| Err(Ok(token))),
             Boarding::TookOff(takeoff) => {
+                // The one that was given has been shut down, and this caller has none; others may.
+                let Some(runtime) = source.runtime(on_own_runtime) else {
+                    takeoff.land(Outcome::NoToken);
+                    return Err(Err(Error::no_runtime()));
+                };
                 let flight = takeoff.flight();
-                match source.runtime(on_own_runtime) {
-                    Some(runtime) => self.take_off(&runtime, takeoff, cause),
-                    None => takeoff.land(Outcome::Renewed(Err(Error::no_runtime()))),
-                }
+                self.take_off(&runtime, takeoff, cause);
                 Ok(flight)
             }
         }

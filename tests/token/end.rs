@@ -396,7 +396,9 @@ async fn d1_a_closure_that_hangs_is_within_the_five_seconds() {
     let provider = TokenProvider::builder(fake.environment(), credentials).transport(fake.clone()).build().unwrap();
     provider.token().await.unwrap();
     let outcome = timeout(5 * SECOND + MILLISECOND, provider.end_session()).await;
-    assert!(outcome.unwrap().unwrap_err().is_timeout());
+    let error = outcome.unwrap().unwrap_err();
+    assert!(error.is_timeout());
+    assert_eq!(error.to_string(), "the client secret could not be obtained within the deadline");
     assert!(provider.cached().is_none());
     fake.expect().logout(0);
 }

@@ -387,6 +387,31 @@ fn a19_outside_a_runtime_one_can_wait_for_a_renewal_that_runs_elsewhere() {
     fake.expect().client_credentials(1);
 }
 
+// lesson 34
+#[test]
+fn d1_an_end_whose_runtime_is_shut_down_behind_a_renewal_is_carried_by_another() {
+    let fake = FakeNeonomics::new();
+    let provider = fake.provider();
+    let (first, second) = (runtime(), runtime());
+    let token = second.block_on(provider.token()).unwrap();
+    let gate = fake.hold_exchanges();
+    start_renewal(&second, &provider, Some(&token), &gate);
+
+    // One call starts the end on the first runtime, the other joins it from the second.
+    let mut dying = task::spawn(provider.end_session());
+    first.block_on(async { assert_pending!(dying.poll()) });
+    let mut surviving = task::spawn(provider.end_session());
+    second.block_on(async { assert_pending!(surviving.poll()) });
+    first.shutdown_background();
+    assert!(surviving.is_woken());
+
+    second.block_on(async { assert_pending!(surviving.poll()) });
+    gate.open();
+    second.block_on(surviving).unwrap();
+    assert!(provider.cached().is_none());
+    fake.expect().client_credentials(1).refresh(1).logout(1);
+}
+
 #[test]
 fn a19_a_runtime_without_timers_is_an_error_and_no_panic_of_the_caller() {
     let fake = FakeNeonomics::new();

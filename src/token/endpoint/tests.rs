@@ -874,6 +874,19 @@ fn e4_a_secret_is_found_as_it_is_and_as_it_was_sent() {
 }
 
 #[test]
+fn e4_a_name_that_decides_is_told_whole_even_if_the_client_is_called_so() {
+    let answer = response(401, &[], br#"{"error":"unauthorized_client","error_description":"the client is wrong"}"#);
+    let service = tower::service_fn(move |_| {
+        let answer = answer.clone();
+        async move { Ok::<_, Infallible>(answer) }
+    });
+    let error = failure(&endpoint_of("client", transport::erase(service)), Grant::ClientCredentials).error;
+    assert_eq!(error.oauth_code(), Some("unauthorized_client"));
+    // The rest is the server's own text.
+    assert!(error.to_string().ends_with("realm `test`: the "), "{error}");
+}
+
+#[test]
 fn e4_a_description_that_is_no_text_is_none() {
     for member in ["null", "5", r#"["a"]"#, r#"{"a":1}"#, r#""""#] {
         let body = format!(r#"{{"error":"access_denied","error_description":{member}}}"#);
