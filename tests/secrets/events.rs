@@ -23,11 +23,8 @@ fn e1_no_event_shows_a_secret() {
 fn in_a_process_every_event_is_written() {
     let log = Log::default();
     let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(Level::TRACE)
-        .with_ansi(false)
-        .with_writer(move || writer.clone())
-        .finish();
+    let subscriber =
+        tracing_subscriber::fmt().with_max_level(Level::TRACE).with_writer(move || writer.clone()).finish();
     with_default(subscriber, || {
         // The control: a secret in an event is found, a field and a message alike.
         tracing::trace!(secret = SECRET, "an event");
