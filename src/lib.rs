@@ -64,7 +64,7 @@
 //! | A2 | a fresh token costs a few atomic operations and one read of the clock: no I/O, no lock, no allocation |
 //! | A3 | a stale token is handed out at once; one caller starts the renewal |
 //! | A4, A13 | who must wait does so for 10 s at the most ([`TokenProviderBuilder::renewal_timeout`]), whatever the server does |
-//! | A5, A6 | the refresh token first, with half of the deadline; unless the client was rejected, a failed one is never sent again, and `client_credentials` follows at once |
+//! | A5, A6 | the refresh token first, with half of the deadline; unless the client was rejected, one that was sent in vain is never sent again, and `client_credentials` follows at once |
 //! | A7, A8, A9 | a new refresh token replaces the old; one is used up to 95 % of its life; a session near its end is left for a new one |
 //! | A10, A19 | a renewal survives whoever waits for it; one whose runtime dies is started once more by those who wait |
 //! | A11, A12 | transient failures are repeated up to twice within the renewal when no token is usable; then a hold of 1, 2, 4 … 30 s (60 s when rejected) × 0.5 to 1, at least `Retry-After` up to 300 s |

@@ -146,7 +146,6 @@ impl Session {
 
     /// Forgets the session, not the failures; yields the refresh token with which it can be ended.
     pub(crate) fn forget(&mut self) -> Option<Secret> {
-        self.first_lifetime = None;
         self.refresh.take().map(|refresh| refresh.token)
     }
 

@@ -50,7 +50,8 @@ pub(super) async fn renew(provider: TokenProvider, mut takeoff: Takeoff<Session,
 }
 
 /// Leaves a trace of a renewal that had begun when its task panicked or lost its runtime: it counts as failed, and the
-/// next one that nobody waits for keeps a distance. Dropped before the take-off, so that the trace is there when the flight is abandoned.
+/// next one that nobody waits for keeps a distance. Dropped before the take-off, so that the trace is there when the
+/// flight is abandoned.
 struct Unfinished<'a> {
     provider: &'a TokenProvider,
     source: &'a Source,
