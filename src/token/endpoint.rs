@@ -1,7 +1,7 @@
 //! The wire: form out, JSON in, error codes. The only file with serde, and the only one that sends secrets.
 //!
 //! Knows what an answer means for one exchange, not what follows from it. No text of the server, and none of
-//! `serde_json` (it quotes what it met), gets into an error unless it went through [`Endpoint::quotable`].
+//! `serde_json` (it quotes what it met), gets into an error unless it went through [`quotable`].
 
 use std::num::IntErrorKind;
 use std::time::{Duration, SystemTime};
@@ -131,7 +131,7 @@ impl Endpoint {
         let code = members.as_mut().and_then(|members| text(&mut members.error));
         let retry_after = retry_after(answer.headers(), now);
         let Some(class) = classify(grant, answer.status(), code.as_deref()) else {
-            let answer = members.ok_or("it is not a JSON object").and_then(Members::into_answer);
+            let answer = members.ok_or("it is not a JSON object").and_then(|members| members.into_answer(secrets));
             return answer.map_err(|what| Failure {
                 failed: Failed { class: Class::Malformed, retry_after },
                 error: Error::malformed(what),
@@ -150,25 +150,29 @@ impl Endpoint {
         Err(Failure { failed: Failed { class, retry_after }, error })
     }
 
-    /// Text of the server: without control characters, cut to a length and where something of ours occurs in it.
     fn quotable(&self, text: &str, secrets: &[&str]) -> Option<String> {
-        let mut text: String = text.chars().filter(|c| !c.is_control()).collect();
-        for ours in secrets.iter().copied().chain([self.client_id.as_str()]) {
-            // As it is left without control characters, and as it was sent. A buffer that grew would leave copies behind.
-            let mut plain = String::with_capacity(ours.len());
-            plain.extend(ours.chars().filter(|c| !c.is_control()));
-            let mut sent = String::with_capacity(3 * ours.len());
-            sent.extend(form_urlencoded::byte_serialize(ours.as_bytes()));
-            for ours in [plain, sent].map(Secret::from) {
-                if let Some(at) = text.find(ours.expose()) {
-                    text.truncate(at);
-                }
+        quotable(text, secrets.iter().copied().chain([self.client_id.as_str()]))
+    }
+}
+
+/// Text of the server: without control characters, cut to a length and where something of ours occurs in it.
+fn quotable<'a>(text: &str, ours: impl Iterator<Item = &'a str>) -> Option<String> {
+    let mut text: String = text.chars().filter(|c| !c.is_control()).collect();
+    for ours in ours {
+        // As it is left without control characters, and as it was sent. A buffer that grew would leave copies behind.
+        let mut plain = String::with_capacity(ours.len());
+        plain.extend(ours.chars().filter(|c| !c.is_control()));
+        let mut sent = String::with_capacity(3 * ours.len());
+        sent.extend(form_urlencoded::byte_serialize(ours.as_bytes()));
+        for ours in [plain, sent].map(Secret::from) {
+            if let Some(at) = text.find(ours.expose()) {
+                text.truncate(at);
             }
         }
-        // Shortened last: half a secret would not be found.
-        let text: String = text.chars().take(LONGEST_QUOTE).collect();
-        (!text.is_empty()).then_some(text)
     }
+    // Shortened last: half a secret would not be found.
+    let text: String = text.chars().take(LONGEST_QUOTE).collect();
+    (!text.is_empty()).then_some(text)
 }
 
 impl Failure {
@@ -233,12 +237,23 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 struct Members {
     error: Option<Value>,
     error_description: Option<Value>,
-    access_token: Option<Value>,
+    access_token: Token,
     token_type: Option<Value>,
     expires_in: Option<Value>,
-    refresh_token: Option<Value>,
+    refresh_token: Token,
     refresh_expires_in: Option<Value>,
     session_state: Option<Value>,
+}
+
+/// A text that is not empty; from the moment it is read on it is wiped when it goes, also with an answer that is no use.
+#[derive(Default, Deserialize)]
+#[serde(from = "Value")]
+struct Token(Option<Secret>);
+
+impl From<Value> for Token {
+    fn from(value: Value) -> Self {
+        Self(text(&mut Some(value)).map(Secret::from))
+    }
 }
 
 impl Members {
@@ -251,8 +266,9 @@ impl Members {
         serde_json::from_slice(body).ok()
     }
 
-    fn into_answer(mut self) -> Result<Answer, &'static str> {
-        let token = text(&mut self.access_token).map(Secret::from).ok_or("it has no access_token")?;
+    /// Neither `secrets` nor the tokens that it brings get into the name of the session, which is shown to operators.
+    fn into_answer(mut self, secrets: &[&str]) -> Result<Answer, &'static str> {
+        let token = self.access_token.0.ok_or("it has no access_token")?;
         let authorization = bearer(token.expose()).ok_or("its access_token cannot be sent in a header")?;
         match self.token_type {
             None => {}
@@ -263,11 +279,14 @@ impl Members {
             None => UNSTATED_LIFETIME,
             Some(value) => lifetime(&value).ok_or("its expires_in is not a positive number")?,
         };
+        let refresh_token = self.refresh_token.0;
+        let brought = [Some(&token), refresh_token.as_ref()].into_iter().flatten().map(Secret::expose);
         let session = text(&mut self.session_state)
-            .map(|id| id.chars().filter(|c| !c.is_control()).take(LONGEST_QUOTE).collect());
+            .and_then(|id| quotable(&id, secrets.iter().copied().chain(brought)))
+            .map(String::into_boxed_str);
         let granted = Granted {
             expires_in,
-            refresh_token: text(&mut self.refresh_token).map(Secret::from),
+            refresh_token,
             refresh_expires_in: self.refresh_expires_in.as_ref().and_then(lifetime),
         };
         Ok(Answer { authorization, session, granted })

@@ -18,7 +18,7 @@ use tower::{Layer, Service, ServiceExt};
 
 use crate::canary::{ACCESS, REFRESH, SECRET, assert_silent, printed};
 use crate::process;
-use crate::server::{API, ID, Server, environment, refusal};
+use crate::server::{API, ID, Server, Turn, environment, refusal, token};
 
 // lesson 20
 #[tokio::test(start_paused = true)]
@@ -114,6 +114,34 @@ async fn e1_no_future_of_the_layer_shows_a_secret_in_any_state() {
     for text in seen {
         assert_silent("the future", &text);
     }
+}
+
+// lesson 20
+#[tokio::test(start_paused = true)]
+async fn e1_a_session_that_is_named_after_secrets_is_not_shown_so() {
+    let server = Server::default();
+    for shown in [SECRET.to_owned(), format!("{ACCESS}1"), format!("{REFRESH}1")] {
+        let mut answer = token(1);
+        answer["session_state"] = format!("session {shown}").into();
+        server.next([Turn::Answer(200, answer.to_string())]);
+        let provider = server.provider();
+        provider.token().await.unwrap();
+        assert_eq!(provider.status().session_id.as_deref(), Some("session "));
+        assert_silent("the status", &printed(&provider.status()));
+    }
+}
+
+/// Redacted is not empty.
+#[tokio::test(start_paused = true)]
+async fn e1_what_is_printed_instead_of_secrets_says_what_it_is() {
+    let server = Server::default();
+    let provider = server.provider();
+    let token = provider.token().await.unwrap();
+    assert_eq!(format!("{token:?}"), "AccessToken { generation: 1, expires_in: 3600s, .. }");
+    let known = "TokenProvider { environment: Environment { token_endpoint: https://id.example.com/";
+    assert!(format!("{provider:?}").starts_with(known), "{provider:?}");
+    let future = NeonomicsAuth::new(Api::refusing(0), provider).call(request());
+    assert_eq!(format!("{future:?}"), "ResponseFuture { .. }");
 }
 
 // lesson 20

@@ -20,7 +20,7 @@ use crate::process;
 use crate::server::{ID, environment};
 
 /// The part of a text that is searched for: an allocator writes its own notes over both ends of what was given back.
-const MARK: Range<usize> = 32..56;
+const MARK: Range<usize> = 332..356;
 
 #[test]
 fn e2_secret_tokens_and_form_are_wiped_when_they_are_not_needed_any_more() {
@@ -74,8 +74,29 @@ async fn in_a_process_memory_is_searched() {
     assert_eq!(copies(), [0; 5], "the provider is gone");
 }
 
-/// A text that is never written down while it is searched for.
-struct Hidden([u8; 64]);
+#[test]
+fn e2_the_tokens_of_an_answer_that_cannot_be_used_are_wiped() {
+    process::run("wiped::in_a_process_of_a_malformed_answer_nothing_is_left", &[]);
+}
+
+#[tokio::test(start_paused = true)]
+#[ignore = "run by another test, in a process of its own"]
+async fn in_a_process_of_a_malformed_answer_nothing_is_left() {
+    let mut memory = Memory::open();
+    let (access, refresh) = (Hidden::new(), Hidden::new());
+    let answer = Arc::new(Mutex::new(Some(answer_of_type("mac", &access, &refresh))));
+    assert_eq!(memory.copies([&access, &refresh]), [1, 1], "the control: what is there is found");
+    let transport = tower::service_fn(move |_: Request<Full<Bytes>>| {
+        ready(Ok::<_, Infallible>(Response::new(Full::new(answer.lock().unwrap().take().unwrap_or_default()))))
+    });
+    let credentials = Credentials::new(ID, "a-secret");
+    let provider = TokenProvider::builder(environment(), credentials).transport(transport).build().unwrap();
+    assert!(provider.token().await.unwrap_err().is_malformed());
+    assert_eq!(memory.copies([&access, &refresh]), [0, 0]);
+}
+
+/// A text that is never written down while it is searched for. As long as real tokens: what is shorter is soon overwritten.
+struct Hidden([u8; 700]);
 
 impl Hidden {
     fn new() -> Self {
@@ -101,8 +122,14 @@ impl Hidden {
 
 /// An answer of the token endpoint, in one buffer that is wiped.
 fn answer(access: &Hidden, refresh: &Hidden) -> Bytes {
-    let mut answer = Zeroizing::new(Vec::with_capacity(1024));
-    answer.extend_from_slice(b"{\"access_token\":\"");
+    answer_of_type("bearer", access, refresh)
+}
+
+fn answer_of_type(token_type: &str, access: &Hidden, refresh: &Hidden) -> Bytes {
+    let mut answer = Zeroizing::new(Vec::with_capacity(4096));
+    answer.extend_from_slice(b"{\"token_type\":\"");
+    answer.extend_from_slice(token_type.as_bytes());
+    answer.extend_from_slice(b"\",\"access_token\":\"");
     answer.extend(access.letters());
     answer.extend_from_slice(b"\",\"refresh_token\":\"");
     answer.extend(refresh.letters());

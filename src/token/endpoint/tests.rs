@@ -958,6 +958,12 @@ fn e2_the_buffer_of_the_form_does_not_grow() {
         let text = awkward.repeat(1000);
         assert_eq!(form(&text), (2, plain + 2 * 3 * text.len()), "{awkward:?}");
     }
+    // With nothing plain in it but the names, no byte is to spare but one: there is no `&` at the end.
+    let awkward = "ü".repeat(100);
+    let (endpoint, _) = recording(&awkward);
+    let (id_and_secret, mut length) = (secret(&awkward), 0);
+    let counted = allocation_counter::measure(|| length = endpoint.form(&id_and_secret, &[]).len());
+    assert_eq!((counted.count_total, length), (2, "client_id=&client_secret=".len() + 2 * 600));
 }
 
 #[test]
