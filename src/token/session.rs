@@ -38,13 +38,17 @@ impl TokenProvider {
     /// Keeps the session alive while nobody asks for its token, until the handle is dropped.
     ///
     /// Renews a session that exists, when its access token turns stale or at 70 to 80 % of the refresh token's life,
-    /// whichever comes first. Never starts a session, and rests after [`end_session`](Self::end_session) until somebody
-    /// has asked for a token. A failure is tried again when its hold is over. Holds the provider weakly: when its last
-    /// handle goes, this ends too.
+    /// whichever comes first. Where there is no session it does nothing; after [`end_session`](Self::end_session), and
+    /// for a fixed token, neither. A renewal is one as any other: if the refresh token is refused, `client_credentials`
+    /// follows, and the session has another id. A failure is tried again when its hold is over, as long as the access
+    /// token or the refresh token lives; after that it waits until somebody has asked for a token.
+    ///
+    /// Holds the provider weakly: when its last handle goes, this ends too. It also ends with the runtime that it was
+    /// called on, or that the provider was given.
     ///
     /// # Panics
     ///
-    /// Outside a tokio runtime, when the provider was given none.
+    /// Outside a tokio runtime, when the provider was given none or that has been shut down.
     pub fn keep_alive(&self) -> KeepAlive {
         let Ok(source) = self.source() else { return KeepAlive { task: None } };
         let runtime = source.runtime(false).expect("keep_alive needs a tokio runtime: call from within one");
@@ -54,17 +58,21 @@ impl TokenProvider {
 
     /// Ends the session at the authorization server, by Keycloak's logout endpoint, and forgets its tokens.
     ///
-    /// Waits for a renewal that is under way, whose callers keep their token. Then token and refresh token are
-    /// forgotten, whatever the server answers. Until somebody asks for a token, nothing starts a new session, a late
-    /// 401 included; [`token`](Self::token) does. Calls at the same time share one outcome. Without a refresh token
-    /// there is nothing to tell the server.
+    /// Waits for a renewal that is under way (its deadline, 10 seconds unless set), whose callers keep their token. Then
+    /// token and refresh token are forgotten, whatever the server answers, and the server is told, within 5 seconds.
+    /// Calls at the same time share one outcome. Without a refresh token there is nothing to tell.
+    ///
+    /// Until somebody asks for a token nothing starts a new session, a late 401 included. [`token`](Self::token) asks, and
+    /// so does every request that goes through the layer without having got its token yet: stop the traffic first. While a
+    /// failure holds back the next renewal nobody can start one, and the session stays ended.
     ///
     /// # Errors
     ///
-    /// Fails when the server did not confirm the end within 5 seconds, or the client secret could not be obtained: the
-    /// session then lives on there until its idle limit. An answer that it is over already is a success. Fails outside
-    /// a tokio runtime, when the provider was given none, for a fixed token, and when the runtime that carried it was
-    /// shut down on the way.
+    /// Fails when the server did not confirm the end, or the client secret could not be obtained: the session then lives
+    /// on there until its idle limit, and to call again does not help, whatever the error's predicates say. What it would
+    /// be ended with is forgotten, and a second call succeeds without telling anybody. An answer that the session is over
+    /// already is a success. Fails outside a tokio runtime, when the provider was given none, for a fixed token, and when
+    /// the runtime that carried it was shut down on the way.
     ///
     /// # Cancel safety
     ///
@@ -85,8 +93,8 @@ impl TokenProvider {
             };
             match ending.landed().await {
                 Some(outcome) => return outcome,
-                // Once forgotten there is nothing left to end it with.
-                None if abandoned || source.ended.load(Ordering::Relaxed) => return Err(Error::end_abandoned()),
+                // Nothing was forgotten yet: see `Forgotten`.
+                None if abandoned => return Err(Error::end_abandoned()),
                 None => abandoned = true,
             }
         }
@@ -130,11 +138,32 @@ async fn end(provider: TokenProvider, ending: Takeoff<(), Result<(), Error>>) {
             Boarding::Settled(never) => match never {},
             Boarding::Joined(flight) => drop(flight.landed().await),
             Boarding::TookOff(mut takeoff) => {
+                let ending = Forgotten(Some(ending));
                 let outcome = log_out(&provider, source, takeoff.state()).await;
                 // First: whoever is let on by the landing may start a session, whose end must not share this outcome.
                 ending.land(outcome);
                 return takeoff.land(Outcome::NoToken);
             }
+        }
+    }
+}
+
+/// An end that is not begun anew when its task is lost: the session is forgotten, and the next one is not its business.
+/// Dropped before the flight, whose waiters may start that one at once.
+struct Forgotten(Option<Takeoff<(), Result<(), Error>>>);
+
+impl Forgotten {
+    fn land(mut self, outcome: Result<(), Error>) {
+        if let Some(ending) = self.0.take() {
+            ending.land(outcome);
+        }
+    }
+}
+
+impl Drop for Forgotten {
+    fn drop(&mut self) {
+        if let Some(ending) = self.0.take() {
+            ending.land(Err(Error::end_abandoned()));
         }
     }
 }

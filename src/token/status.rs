@@ -20,7 +20,8 @@ pub struct Status {
     pub expires_in: Option<Duration>,
     /// The authorization server's name for the session (`session_state`), if it told one.
     pub session_id: Option<String>,
-    /// How long the last failure still holds back the next renewal.
+    /// How long the last failure still holds back the next renewal; after one that lost its task, only those that nobody
+    /// waits for. What limits forced renewals is not told here.
     pub hold_left: Option<Duration>,
     /// The last failure of a renewal. A later success does not remove it.
     pub last_error: Option<LastError>,
@@ -28,7 +29,7 @@ pub struct Status {
     pub renewals: Renewals,
     /// Exchanges so far, by grant.
     pub exchanges: Exchanges,
-    /// Requests that waited for a token before their first attempt.
+    /// Requests that found no usable token, and waited for one or for the error.
     pub waited: u64,
     /// First attempts whose answer refused the token.
     pub refusals: u64,
@@ -50,7 +51,7 @@ pub enum TokenState {
     Stale,
     /// Not handed out any more.
     Expired,
-    /// The session was ended, and nobody has asked for a token since.
+    /// The session was ended, and no other one has been asked for since. While a failure holds back renewals none can be.
     Ended,
 }
 

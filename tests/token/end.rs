@@ -9,6 +9,8 @@ use futures::FutureExt;
 use futures::future::join_all;
 use neonomics_auth::testing::{FakeNeonomics, Fault};
 use neonomics_auth::{Credentials, TokenProvider, TokenState};
+use tokio::runtime::Builder;
+use tokio::sync::Notify;
 use tokio::task::yield_now;
 use tokio::time::timeout;
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok, task};
@@ -518,4 +520,70 @@ async fn d2_a_fixed_token_has_no_session_to_end() {
     let provider = TokenProvider::fixed(FakeNeonomics::new().environment(), "constant").unwrap();
     assert!(provider.end_session().await.is_err());
     assert_eq!(provider.cached().unwrap().secret(), "constant");
+}
+
+/// The task of an end dies after it has forgotten the session, while somebody waits for the next one: that one is not
+/// ended in its place.
+#[tokio::test(start_paused = true)]
+async fn d1_an_end_that_panics_at_the_logout_leaves_the_next_session_alone() {
+    let fake = FakeNeonomics::new();
+    let (asked, secret, go) = (AtomicUsize::new(0), fake.client_secret(), Arc::new(Notify::new()));
+    let gate = Arc::clone(&go);
+    let credentials = Credentials::from_fn(fake.client_id(), move || {
+        let (for_the_logout, secret) = (asked.fetch_add(1, Ordering::Relaxed) == 1, secret.clone());
+        let gate = Arc::clone(&gate);
+        async move {
+            if for_the_logout {
+                gate.notified().await;
+                panic!("on purpose");
+            }
+            Ok::<_, io::Error>(secret)
+        }
+    });
+    let provider = TokenProvider::builder(fake.environment(), credentials).transport(fake.clone()).build().unwrap();
+    provider.token().await.unwrap();
+
+    let mut end = task::spawn(provider.end_session());
+    assert_pending!(end.poll());
+    settle().await;
+    assert_eq!(provider.status().state, TokenState::Ended);
+    let mut next = task::spawn(provider.token());
+    assert_pending!(next.poll());
+    go.notify_one();
+    settle().await;
+
+    // The waiter of the next session first, as it may well be.
+    assert_pending!(next.poll());
+    settle().await;
+    let token = assert_ready_ok!(next.poll());
+    let error = assert_ready_err!(end.poll());
+    assert!(error.to_string().starts_with("the end of the session was dropped before"), "{error}");
+    assert_eq!(provider.cached().unwrap().secret(), token.secret());
+    fake.expect().client_credentials(2).refresh(0).logout(0);
+}
+
+/// The same by a runtime that is shut down.
+#[test]
+fn d1_an_end_whose_runtime_is_shut_down_at_the_logout_leaves_the_next_session_alone() {
+    let fake = FakeNeonomics::new();
+    let given = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let own = Builder::new_current_thread().enable_all().build().unwrap();
+    let builder = TokenProvider::builder(fake.environment(), fake.credentials()).transport(fake.clone());
+    let provider = builder.runtime(given.handle().clone()).build().unwrap();
+    own.block_on(async {
+        provider.token().await.unwrap();
+        let gate = fake.hold_exchanges();
+        let (ending, asking) = (provider.clone(), provider.clone());
+        let end = tokio::spawn(async move { ending.end_session().await });
+        gate.arrived(1).await;
+        let next = tokio::spawn(async move { asking.token().await });
+        settle().await;
+        tokio::task::spawn_blocking(move || drop(given)).await.unwrap();
+        gate.open();
+        let token = next.await.unwrap().unwrap();
+        let error = end.await.unwrap().unwrap_err();
+        assert!(error.to_string().starts_with("the end of the session was dropped before"), "{error}");
+        assert_eq!(provider.cached().unwrap().secret(), token.secret());
+        fake.expect().client_credentials(2).refresh(0);
+    });
 }
