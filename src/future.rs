@@ -168,9 +168,15 @@ where
                         Verdict::Refused(renewing) => State::Renewing { renewing },
                     }
                 }
-                // ## Renewing => (PreparingAgain | done)
+                // ## Renewing => (Renewing | PreparingAgain | done)
                 StateProj::Renewing { renewing } => {
                     let renewed = ready!(renewing.renewal.as_mut().poll(cx));
+                    if renewed.is_ok() && renewing.shared.provider.cached().is_none() {
+                        // It is gone again, as when the session was ended at once: while the answer is here, no other
+                        // error takes its place.
+                        renewing.renewal = renewing.shared.provider.renew_future(renewing.token.clone());
+                        continue;
+                    }
                     let StateOwn::Renewing { renewing } = state.as_mut().project_replace(State::Done) else {
                         unreachable!("matched above")
                     };
