@@ -239,6 +239,30 @@ async fn d3_two_of_them_renew_once() {
     fake.expect().client_credentials(1).refresh(1);
 }
 
+/// Nobody waits for it, though there is no token left that would bridge the outage.
+#[tokio::test(start_paused = true)]
+async fn d3_behind_an_expired_token_too_a_renewal_makes_two_exchanges_at_the_most() {
+    let fake = FakeNeonomics::new();
+    fake.set_access_lifetime(100 * SECOND);
+    let provider = fake.provider();
+    let _kept = provider.keep_alive();
+    provider.token().await.unwrap();
+    // Rejected until after the expiry: the refresh token outlives the access token.
+    let rejected = http::Response::builder().status(401).body(r#"{"error":"invalid_client"}"#.into()).unwrap();
+    fake.fail_exchanges(usize::MAX, Fault::Answer(rejected));
+    sleep(110 * SECOND).await;
+    assert_eq!(provider.status().state, TokenState::Expired);
+    fake.heal();
+    fake.fail_exchanges(usize::MAX, Fault::Reset);
+    let (before, failed) = (provider.status().exchanges, provider.status().renewals.keep_alive.failed);
+    while provider.status().renewals.keep_alive.failed == failed {
+        sleep(SECOND).await;
+    }
+    let after = provider.status().exchanges;
+    assert_eq!(after.refresh_token - before.refresh_token, 1);
+    assert_eq!(after.client_credentials - before.client_credentials, 1);
+}
+
 // lesson 34
 #[tokio::test(start_paused = true)]
 async fn d3_when_the_given_runtime_has_been_shut_down_it_runs_on_the_callers() {

@@ -110,6 +110,8 @@ pub(crate) struct Renewal {
     usable_until: Option<Instant>,
     /// Whether asking for the client secret again can bring another one.
     secret_may_change: bool,
+    /// Whether it goes without repeats whatever the token is worth.
+    for_nobody: bool,
     exchanges: u32,
     repeats: u32,
 }
@@ -230,7 +232,12 @@ impl Renewal {
         usable_until: Option<Instant>,
         secret_may_change: bool,
     ) -> Self {
-        Self { started, timeout, usable_until, secret_may_change, exchanges: 0, repeats: 0 }
+        Self { started, timeout, usable_until, secret_may_change, for_nobody: false, exchanges: 0, repeats: 0 }
+    }
+
+    /// Nobody waits for it, even if the token has expired.
+    pub(crate) fn for_nobody(self) -> Self {
+        Self { for_nobody: true, ..self }
     }
 
     /// The first exchange: the refresh token, if it is alive.
@@ -266,11 +273,11 @@ impl Renewal {
         let transient = matches!(failed.class, Class::Transient | Class::NotSent);
         let pause = match grant {
             // Nobody waits, and the session may go on later.
-            Grant::RefreshToken if failed.class == Class::NotSent && self.is_usable(now) => {
+            Grant::RefreshToken if failed.class == Class::NotSent && self.nobody_waits(now) => {
                 return Next::Hold(self.give_up(session, failed, now, random));
             }
             Grant::RefreshToken => Duration::ZERO,
-            Grant::ClientCredentials if transient && !self.is_usable(now) => {
+            Grant::ClientCredentials if transient && !self.nobody_waits(now) => {
                 self.repeats += 1;
                 // Half a second at the most before the first repeat, a second before the next.
                 Duration::from_millis(500).mul_f64(f64::from(self.repeats) * random)
@@ -308,11 +315,11 @@ impl Renewal {
     }
 
     fn most_exchanges(&self, now: Instant) -> u32 {
-        if self.is_usable(now) { MOST_EXCHANGES - 1 } else { MOST_EXCHANGES }
+        if self.nobody_waits(now) { MOST_EXCHANGES - 1 } else { MOST_EXCHANGES }
     }
 
-    fn is_usable(&self, now: Instant) -> bool {
-        self.usable_until.is_some_and(|end| now < end)
+    fn nobody_waits(&self, now: Instant) -> bool {
+        self.for_nobody || self.usable_until.is_some_and(|end| now < end)
     }
 
     fn deadline(&self) -> Instant {

@@ -31,7 +31,7 @@ struct Brought {
 pub(super) async fn renew(provider: TokenProvider, mut takeoff: Takeoff<Session, Outcome>, cause: Cause) {
     let Ok(source) = provider.source() else { return };
     let unfinished = Unfinished { provider: &provider, source, cause };
-    let outcome = match exchange_until_done(&provider, source, takeoff.state()).await {
+    let outcome = match exchange_until_done(&provider, source, takeoff.state(), cause).await {
         Ok((grant, brought)) => Ok(publish(&provider, source, takeoff.state(), grant, brought)),
         Err(failure) => {
             let error = failure.error.clone();
@@ -78,10 +78,14 @@ async fn exchange_until_done(
     provider: &TokenProvider,
     source: &Source,
     session: &mut Session,
+    cause: Cause,
 ) -> Result<(Grant, Brought), source::Failure> {
     let now = clock::now();
     let usable_until = provider.current().get().and_then(|token| token.usable_until(now));
     let mut renewal = Renewal::new(now.monotonic, source.timeout, usable_until, source.credentials.may_change());
+    if matches!(cause, Cause::KeepAlive) {
+        renewal = renewal.for_nobody();
+    }
     let mut exchange = renewal.begin(session, now);
     let mut secret = None;
     // What no answer is quoted with. The refresh token of an exchange that failed is gone by the next.
@@ -179,12 +183,13 @@ fn publish(
 fn report(cause: Cause, outcome: &Result<AccessToken, Error>) {
     match outcome {
         Ok(token) => tracing::debug!(
+            target: "neonomics_auth",
             ?cause,
             generation = token.generation(),
             expires_in = token.expires_in().as_secs(),
             "access token renewed"
         ),
-        Err(error) => tracing::warn!(?cause, %error, "access token not renewed"),
+        Err(error) => tracing::warn!(target: "neonomics_auth", ?cause, %error, "access token not renewed"),
     }
 }
 

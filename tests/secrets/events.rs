@@ -45,9 +45,9 @@ async fn conversation(log: &Log) {
     let provider = server.provider();
 
     let first = provider.token().await.unwrap();
-    log.assert_one("DEBUG neonomics_auth::token::task: access token renewed cause=First generation=1");
+    log.assert_one("DEBUG neonomics_auth: access token renewed cause=First generation=1");
     let second = provider.renew(&first).await.unwrap();
-    log.assert_one("DEBUG neonomics_auth::token::task: access token renewed cause=Forced generation=2");
+    log.assert_one("DEBUG neonomics_auth: access token renewed cause=Forced generation=2");
     // Nothing is said where nothing is done.
     provider.token().await.unwrap();
     provider.renew(&first).await.unwrap();
@@ -55,7 +55,7 @@ async fn conversation(log: &Log) {
 
     server.next([refusal(400, &echo, &echo), refusal(400, &echo, &echo)]);
     provider.renew(&second).await.unwrap_err();
-    log.assert_one("WARN neonomics_auth::token::task: access token not renewed cause=Forced error=the authorization");
+    log.assert_one("WARN neonomics_auth: access token not renewed cause=Forced error=the authorization");
     provider.end_session().await.unwrap();
     assert_silent("the end", &log.take());
 
@@ -72,18 +72,18 @@ async fn conversation(log: &Log) {
         let server = Server::default();
         server.next([turn.clone(), turn.clone(), turn]);
         server.provider().token().await.unwrap_err();
-        log.assert_one("WARN neonomics_auth::token::task: access token not renewed cause=First error=the ");
+        log.assert_one("WARN neonomics_auth: access token not renewed cause=First error=the ");
     }
 
     let vault = Credentials::from_fn(ID, || async { Err::<String, _>(io::Error::other("sealed")) });
     let provider = Server::default().builder_with(vault).build().unwrap();
     provider.token().await.unwrap_err();
-    log.assert_one("WARN neonomics_auth::token::task: access token not renewed cause=First error=the client secret");
+    log.assert_one("WARN neonomics_auth: access token not renewed cause=First error=the client secret");
 
     // The end of a session that the server refuses.
     let provider = server.provider();
     provider.token().await.unwrap();
-    log.assert_one("DEBUG neonomics_auth::token::task: access token renewed cause=First");
+    log.assert_one("DEBUG neonomics_auth: access token renewed cause=First");
     server.next([refusal(400, &echo, &echo)]);
     provider.end_session().await.unwrap_err();
     assert_silent("the refused end", &log.take());

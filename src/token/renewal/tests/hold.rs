@@ -1,6 +1,7 @@
 //! How often a renewal repeats, and what holds back the next one.
 
 use super::*;
+use crate::token::flight::Baggage;
 
 /// 2^(n−1) seconds, at most `cap`: written down, not computed as the code does.
 fn full_back_off(failures: u32, cap: u64) -> Duration {
@@ -14,6 +15,20 @@ fn hold_after(failures: u32, failure: Failed, random: f64) -> Duration {
     let renewal = Renewal::new(base.monotonic, TIMEOUT, None, false);
     let mut session = Session { failures: failures - 1, ..Session::default() };
     renewal.give_up(&mut session, failure, base.monotonic, random) - base.monotonic
+}
+
+/// A task that was lost may have spent the refresh token; it has made nothing well.
+#[test]
+fn a19_a_lost_renewal_leaves_the_failures_behind_and_not_the_refresh_token() {
+    let base = clock::now();
+    let mut session = session_since(base);
+    session.failures = 3;
+    let mut session = session.left_behind();
+    assert_eq!(refresh_token(&session), None);
+    // The fourth failure in a row, not the first.
+    let renewal = Renewal::new(base.monotonic, TIMEOUT, None, false);
+    let held = renewal.give_up(&mut session, failed(Class::Transient), base.monotonic, LEAST) - base.monotonic;
+    assert_eq!(held, full_back_off(4, 30) / 2);
 }
 
 #[test]
