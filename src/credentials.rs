@@ -2,10 +2,13 @@
 
 use std::env;
 use std::fmt;
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
+
+use tokio::sync::Mutex;
 
 use crate::error::{BoxError, Error};
 use crate::secret::Secret;
@@ -44,8 +47,14 @@ pub struct Credentials {
 #[derive(Clone)]
 enum Source {
     Fixed(Secret),
-    File(Arc<Path>),
+    File(Arc<SecretFile>),
     Closure(Arc<dyn Fn() -> SecretFuture + Send + Sync>),
+}
+
+struct SecretFile {
+    path: PathBuf,
+    /// A read that hangs (a dead mount) cannot be ended: no other one hangs beside it, each with a thread of its own.
+    reading: Arc<Mutex<()>>,
 }
 
 type SecretFuture = Pin<Box<dyn Future<Output = Result<String, BoxError>> + Send>>;
@@ -59,7 +68,7 @@ impl Credentials {
     /// `NEONOMICS_CLIENT_ID`, and `NEONOMICS_CLIENT_SECRET` or `NEONOMICS_CLIENT_SECRET_FILE`.
     ///
     /// The file is read at every exchange and for the logout, so that a mounted secret may change; one line break at its
-    /// end is cut.
+    /// end is cut. The variables are taken as they are.
     ///
     /// # Errors
     ///
@@ -69,7 +78,7 @@ impl Credentials {
         let id = variable(ID)?.ok_or_else(|| Error::configuration(format!("{ID} is not set")))?;
         let source = match (variable(SECRET)?, variable(SECRET_FILE)?) {
             (Some(secret), None) => Source::Fixed(Secret::from(secret)),
-            (None, Some(path)) => Source::File(PathBuf::from(path).into()),
+            (None, Some(path)) => Source::File(Arc::new(SecretFile { path: path.into(), reading: Arc::default() })),
             (None, None) => {
                 return Err(Error::configuration(format!("neither {SECRET} nor {SECRET_FILE} is set")));
             }
@@ -83,8 +92,9 @@ impl Credentials {
     /// The id is fixed; the secret is asked for at every exchange (a vault, a rotated file).
     ///
     /// The secret is sent exactly as it comes: a line break at the end of a file is the closure's to cut. The closure
-    /// runs on the renewal's task, within its deadline, and for the logout; it must not block the thread, which no
-    /// deadline can end. Its failure is a transient error whose [`source`](std::error::Error::source) is the closure's
+    /// runs on the renewal's task, within its deadline, and for the logout; after a rejection it is asked once more. It must
+    /// not block the thread, which no deadline can end, and it must not need a token of this provider: it would wait for
+    /// itself until the deadline. An empty secret counts as a failure. Its failure is a transient error whose [`source`](std::error::Error::source) is the closure's
     /// own error.
     pub fn from_fn<F, Fut, T, E>(id: impl Into<String>, secret: F) -> Self
     where
@@ -121,9 +131,14 @@ impl Credentials {
     pub(crate) async fn secret(&self) -> Result<Secret, Error> {
         let secret = match &self.source {
             Source::Fixed(secret) => return Ok(secret.clone()),
-            Source::File(path) => {
-                let path = Arc::clone(path);
-                match tokio::task::spawn_blocking(move || read(&path)).await {
+            Source::File(file) => {
+                let reading = Arc::clone(&file.reading).lock_owned().await;
+                let file = Arc::clone(file);
+                let read = move || {
+                    let _reading = reading;
+                    read(&file.path)
+                };
+                match tokio::task::spawn_blocking(read).await {
                     Ok(read) => read.map_err(Error::credentials)?,
                     Err(lost) => return Err(Error::credentials(lost)),
                 }
@@ -156,7 +171,9 @@ fn variable(name: &str) -> Result<Option<String>, Error> {
 }
 
 fn read(path: &Path) -> io::Result<Secret> {
-    let mut text = std::fs::read_to_string(path)?;
+    // Not the path: somebody may have put the secret itself there.
+    let mut text =
+        fs::read_to_string(path).map_err(|error| io::Error::new(error.kind(), format!("{SECRET_FILE}: {error}")))?;
     if text.ends_with('\n') {
         text.pop();
         if text.ends_with('\r') {
@@ -164,4 +181,44 @@ fn read(path: &Path) -> io::Result<Secret> {
         }
     }
     Ok(Secret::from(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use futures::poll;
+    use tokio::runtime::Builder;
+    use tokio::task::spawn_blocking;
+
+    use super::*;
+
+    #[test]
+    fn a13_a_secret_file_that_hangs_takes_one_thread_however_often_it_is_asked_for() {
+        let path = env::temp_dir().join(format!("neonomics-auth-{}", std::process::id()));
+        // A pipe is read for ever, until somebody writes to it.
+        assert!(Command::new("mkfifo").arg(&path).status().expect("a command of coreutils").success());
+        let file = SecretFile { path: path.clone(), reading: Arc::default() };
+        let credentials = Credentials { id: "id".into(), source: Source::File(Arc::new(file)) };
+
+        let runtime = Builder::new_current_thread().max_blocking_threads(2).build().expect("a runtime");
+        runtime.block_on(async {
+            let [mut first, mut second, mut third] = [(); 3].map(|()| Box::pin(credentials.secret()));
+            assert!(poll!(&mut first).is_pending());
+            assert!(poll!(&mut second).is_pending());
+            assert!(poll!(&mut third).is_pending());
+            // The other thread is free.
+            spawn_blocking(|| ()).await.expect("it runs");
+            // Who gives up changes nothing for the others.
+            drop(second);
+            spawn_blocking(move || fs::write(&path, "a secret\n").and_then(|()| fs::remove_file(&path)))
+                .await
+                .expect("it runs")
+                .expect("it is read");
+            assert_eq!(first.await.expect("it was written").expose(), "a secret");
+            let error = third.await.expect_err("the pipe is gone");
+            let source = std::error::Error::source(&error).expect("what the system said").to_string();
+            assert!(source.starts_with("NEONOMICS_CLIENT_SECRET_FILE: "), "{source}");
+        });
+    }
 }

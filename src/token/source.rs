@@ -117,12 +117,14 @@ impl TokenProvider {
         if let Some(answer) = self.answer(source, wanted) {
             return Err(answer);
         }
+        // The runtime that was given may have been shut down, and this caller have none; others may.
+        let stranded = Handle::try_current().is_err() && source.runtime(on_own_runtime).is_none();
         let mut cause = Cause::First;
         let boarding = source.flights.board(|session| {
             if let Some(answer) = self.answer(source, wanted) {
                 return Some(answer);
             }
-            if source.runtime.is_none() && Handle::try_current().is_err() {
+            if stranded {
                 return Some(Err(Error::no_runtime()));
             }
             if self.is_current(wanted) {
@@ -139,7 +141,7 @@ impl TokenProvider {
             // A flight may have brought a token, and another one begun, since the first look.
             Boarding::Joined(flight) => self.at_hand(wanted).map_or(Ok(flight), |token| Err(Ok(token))),
             Boarding::TookOff(takeoff) => {
-                // The one that was given has been shut down, and this caller has none; others may.
+                // Shut down since the look before.
                 let Some(runtime) = source.runtime(on_own_runtime) else {
                     takeoff.land(Outcome::NoToken);
                     return Err(Err(Error::no_runtime()));

@@ -566,3 +566,18 @@ async fn c9_forced_renewals_that_panic_are_taken_out_of_the_bucket_as_well() {
     // What nobody refused is as good as before.
     assert_eq!(provider.token().now_or_never().unwrap().unwrap().generation(), 1);
 }
+
+#[test]
+fn c9_outside_a_runtime_and_with_a_dead_one_given_no_forced_renewal_is_spent() {
+    let fake = FakeNeonomics::new();
+    let given = runtime();
+    let provider = on(&given, &fake);
+    drop(given);
+    let token = runtime().block_on(provider.token()).unwrap();
+    // More than there are.
+    for _ in 0..11 {
+        let error = block_on(provider.renew(&token)).unwrap_err();
+        assert!(error.to_string().contains("tokio runtime"), "{error}");
+    }
+    assert_eq!(runtime().block_on(provider.renew(&token)).unwrap().generation(), 2);
+}
