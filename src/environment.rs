@@ -47,7 +47,7 @@ impl Environment {
     ///
     /// # Errors
     ///
-    /// Fails when `realm` is not one path segment.
+    /// Fails when `realm` is empty or contains a character of a path or an authority (`/ ? # @ :`).
     pub fn production(realm: impl AsRef<str>) -> Result<Self, Error> {
         let realm = realm.as_ref();
         if realm.contains(['/', '?', '#', '@', ':']) {

@@ -12,11 +12,15 @@ use http::StatusCode;
 /// error or an [`Error`] of this crate, to be told apart with `downcast_ref::<neonomics_auth::Error>()`.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// Why there is no token.
+/// Why there is no token, or why a session was not ended.
 ///
 /// Opaque and cheap to clone: all callers of one failed renewal get the same. Its text says what to do and never
 /// contains a token, a secret or a body; text of the authorization server is cut to 256 characters and cleaned of
 /// control characters. It does not repeat its cause: log the [`source`](std::error::Error::source) too.
+///
+/// None of the predicates holds where neither the authorization server nor time can help: a setting that cannot be used,
+/// no tokio runtime, a transport that leads through the layer, a session that was ended, a token that is fixed or was
+/// brought unchanged, forced renewals that follow one another too fast, a logout that was not confirmed.
 ///
 /// # Examples
 ///
@@ -73,8 +77,8 @@ impl Error {
     }
 
     /// A fault that passes by itself: no answer, a timeout, 408, 425, 429, 5xx except 501, 505 and 510, a token that
-    /// had expired on arrival, a refresh token that is over, credentials that could not be read just now, a runtime that
-    /// was shut down.
+    /// had expired on arrival, a refresh token that is over, credentials that could not be read just now, a renewal
+    /// whose runtime was shut down, or whose transport panicked.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(
@@ -289,7 +293,7 @@ impl fmt::Display for Kind {
                  down or has no timers, or the transport or the secret's closure panicked",
             ),
             Self::NoRuntime => f.write_str(
-                "waiting for a token needs a tokio runtime: call from within one, or give the provider one with \
+                "a renewal, as the end of a session, needs a tokio runtime: call from within one, or give the provider one with \
                  `.runtime(handle)`",
             ),
             Self::Recursive => f.write_str(
@@ -297,7 +301,7 @@ impl fmt::Display for Kind {
                  without NeonomicsAuthLayer",
             ),
             Self::Ended => f.write_str("the session was ended: the next `token()` starts a new one"),
-            Self::NotRenewable => f.write_str("a fixed token cannot be renewed"),
+            Self::NotRenewable => f.write_str("a fixed token is neither renewed nor ended"),
             Self::Unchanged => f.write_str("the renewal brought the same token that was refused"),
             Self::RefusedTooOften => f.write_str("the API refuses one fresh token after another"),
             Self::EndRefused(status) => write!(

@@ -56,14 +56,14 @@
 //!
 //! # Guarantees
 //!
-//! Each row is held by the tests whose names begin with it.
+//! The names of the tests that hold a row begin with it: `a1_…`.
 //!
 //! | row | what holds |
 //! |---|---|
 //! | A1 | without a token, any number of callers share one renewal and its outcome |
-//! | A2 | a fresh token costs a few atomic operations and one read of the clock: no I/O, no lock, no allocation |
+//! | A2 | a fresh token costs a few atomic operations and one read of the clock (once a second, of both): no I/O, no lock, no allocation |
 //! | A3 | a stale token is handed out at once; one caller starts the renewal |
-//! | A4, A13 | who must wait does so for 10 s at the most ([`TokenProviderBuilder::renewal_timeout`]), whatever the server does |
+//! | A4, A13 | a renewal has a deadline, 10 s unless set ([`TokenProviderBuilder::renewal_timeout`]), whatever the server does; [`TokenProvider::token`] says how long one can wait in all |
 //! | A5, A6 | the refresh token first, with half of the deadline; unless the client was rejected, one that was sent in vain is never sent again, and `client_credentials` follows at once |
 //! | A7, A8, A9 | a new refresh token replaces the old; one is used up to 95 % of its life; a session near its end is left for a new one |
 //! | A10, A19 | a renewal survives whoever waits for it; one whose runtime dies is started once more by those who wait |
@@ -100,6 +100,7 @@
 //! * A renewal runs on the runtime of the caller that started it. One of a single thread stands still while nobody is in its
 //!   `block_on`, and whoever waits for the renewal stands with it: such a program gives the provider a runtime that is
 //!   always driven ([`TokenProviderBuilder::runtime`]).
+//! * gRPC: status 16 (`UNAUTHENTICATED`) with HTTP 200 is no refusal.
 //! * Redirects that the HTTP client follows by itself are below the layer and carry what it stamped.
 //! * A gateway that answers 401 after it has applied a request defeats the second attempt: see [`NoReplay`].
 //!
@@ -108,7 +109,7 @@
 //! * `reqwest` (default): `TokenProvider::new` with a transport over TLS, and `ReqwestService`.
 //! * `testing`: `testing::FakeNeonomics`, an embedded Neonomics for your tests.
 //! * `tracing`: events of renewals, target `neonomics_auth`: `DEBUG` for a new token (`cause`, `generation`, `expires_in` in
-//!   seconds), `WARN` for a failure (`cause`, `error`). What is behind the error is in [`TokenProvider::status`].
+//!   seconds), `WARN` for a failure (`cause`, `error`), but not for one that lost its task. What is behind the error is in [`TokenProvider::status`].
 //!
 //! Rust 1.85 or newer.
 

@@ -72,7 +72,8 @@ impl AuthOutcome {
         self.passed
     }
 
-    /// Why the refused request was not sent again, when that was a renewal's failure.
+    /// Why the refused request was not sent again, when that was for want of another token: what
+    /// [`TokenProvider::renew`](crate::TokenProvider::renew) failed with.
     #[must_use]
     pub fn renewal_error(&self) -> Option<&Error> {
         self.renewal_error.as_ref()

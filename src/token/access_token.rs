@@ -121,11 +121,12 @@ impl AccessToken {
         self.inner.freshness()
     }
 
-    /// Until when it can be handed out, seen from `now`; none if it has expired, or never does.
+    /// Until when it can be handed out, seen from `now`: a moment that may have passed. None if the wall clock says that
+    /// it has, or if there is no end.
     pub(crate) fn usable_until(&self, now: Moment) -> Option<Instant> {
         let lifetime = self.inner.validity.as_ref()?.lifetime;
         let left = lifetime.wall_expires_at.duration_since(now.wall).ok()?;
-        Some(lifetime.expires_at.min(now.monotonic + left)).filter(|end| *end > now.monotonic)
+        Some(lifetime.expires_at.min(now.monotonic + left))
     }
 }
 

@@ -71,7 +71,8 @@ impl TokenProviderBuilder {
     }
 
     /// The deadline of a whole renewal, counted from its start: credentials, connection, bodies, pauses and up to three
-    /// exchanges. 10 seconds unless set; 30 days at the most.
+    /// exchanges, the first of which has half of it when it uses a refresh token. 10 seconds unless set; a longer one than
+    /// 30 days is cut to that.
     pub fn renewal_timeout(mut self, timeout: Duration) -> Self {
         self.renewal_timeout = timeout;
         self

@@ -155,7 +155,7 @@ impl TokenProvider {
     /// Those of the renewal; at once while a failure holds back the next one, or when ten forced renewals followed one
     /// another faster than one a minute ([`retry_after`](Error::retry_after) tells how long); when the renewal brought
     /// the same token again; when the session was ended and nobody has asked for a token since; when the token is
-    /// fixed.
+    /// fixed; outside a tokio runtime as [`token`](Self::token), which says too how long it can take.
     ///
     /// # Cancel safety
     ///

@@ -47,7 +47,7 @@ fn a_provider_that_would_have_to_wait_outside_a_runtime_says_so() {
     let fake = FakeNeonomics::new();
     let provider = fake.provider();
     let error = block_on(provider.token()).unwrap_err();
-    assert!(error.to_string().starts_with("waiting for a token needs a tokio runtime"), "{error}");
+    assert!(error.to_string().starts_with("a renewal, as the end of a session, needs a tokio runtime"), "{error}");
     assert!(!error.is_transient() && error.retry_after().is_none());
     // The failure is the caller's and is held against nobody: no hold, no exchange, and it works where it can.
     assert!(provider.status().last_error.is_none());
@@ -83,7 +83,7 @@ fn a_fixed_token_never_expires_and_needs_no_runtime() {
     assert_eq!((status.state, status.expires_in), (TokenState::Fresh, Some(Duration::MAX)));
 
     // It is not renewed and has no session to end; and it stays what it is.
-    let expected = "a fixed token cannot be renewed";
+    let expected = "a fixed token is neither renewed nor ended";
     assert_eq!(block_on(provider.renew(&token)).unwrap_err().to_string(), expected);
     assert_eq!(block_on(provider.end_session()).unwrap_err().to_string(), expected);
     assert_eq!(block_on(provider.token()).unwrap().secret(), token.secret());

@@ -274,7 +274,7 @@ async fn c5_a_fixed_token_is_sent_and_never_renewed() {
 
     let response = NeonomicsAuth::new(api.clone(), provider).oneshot(echo(&fake, String::new())).await.unwrap();
     assert_eq!(authorization(&api.take_only()), "Bearer a-fixed.token");
-    assert_eq!(assert_original(response, "first").to_string(), "a fixed token cannot be renewed");
+    assert_eq!(assert_original(response, "first").to_string(), "a fixed token is neither renewed nor ended");
     fake.expect().client_credentials(0).refresh(0);
 
     // What cannot be a header is refused at once, by an error that does not show it.
@@ -475,4 +475,35 @@ async fn c7_a_predicate_holds_without_retry_and_for_all_clones() {
     let response = layer.layer(gone.clone()).oneshot(echo(&fake, String::new())).await.unwrap();
     assert_eq!(told(&response), Some(Told::replayed()));
     assert_eq!(gone.calls(), 3);
+}
+
+/// Behind the renewal that it joined waits the end of the session: when it learns of the new token that is gone already.
+#[tokio::test(start_paused = true)]
+async fn c5_a_401_that_waits_for_a_renewal_behind_which_the_session_is_ended_is_the_callers() {
+    let fake = FakeNeonomics::new();
+    let provider = fake.provider();
+    let first = provider.token().await.unwrap();
+    let (mock, mut api) = mock::pair::<Request<String>, Response<String>>();
+    let mut response = spawn(NeonomicsAuth::new(mock, provider.clone()).oneshot(echo(&fake, String::new())));
+    assert_pending!(response.poll());
+    let (_, respond) = next_request(&mut api).await;
+
+    let gate = fake.hold_exchanges();
+    let (renewing, ending) = (provider.clone(), provider.clone());
+    let renewed = tokio::spawn(async move { renewing.renew(&first).await });
+    gate.arrived(1).await;
+    let mut end = spawn(ending.end_session());
+    assert_pending!(end.poll());
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    respond.send_response(refused("late"));
+    assert_pending!(response.poll());
+    gate.open();
+    end.await.unwrap();
+    renewed.await.unwrap().unwrap();
+
+    let error = assert_original(assert_ready!(response.poll()).unwrap(), "late");
+    assert!(error.to_string().starts_with("the session was ended"), "{error}");
+    fake.expect().client_credentials(1).refresh(1).logout(1);
 }

@@ -129,7 +129,7 @@ async fn e1_no_error_of_the_callers_making_shows_a_secret() {
     // A fixed token.
     let fixed = TokenProvider::fixed(environment(), ACCESS).unwrap();
     let error = fixed.renew(&fixed.token().await.unwrap()).await.unwrap_err();
-    assert_error("not renewable", &error, "a fixed token cannot be renewed");
+    assert_error("not renewable", &error, "a fixed token is neither renewed nor ended");
     let error = TokenProvider::fixed(environment(), format!("{ACCESS}\n")).unwrap_err();
     assert_error("a bad fixed token", &error, "the fixed token cannot be sent in a header");
 }
@@ -138,7 +138,7 @@ async fn e1_no_error_of_the_callers_making_shows_a_secret() {
 #[test]
 fn e1_no_error_outside_a_runtime_shows_a_secret() {
     let error = block_on(Server::default().provider().token()).unwrap_err();
-    assert_error("no runtime", &error, "waiting for a token needs a tokio runtime");
+    assert_error("no runtime", &error, "a renewal, as the end of a session, needs a tokio runtime");
     let error = Server::default().builder_with(Credentials::new("", SECRET)).build().unwrap_err();
     assert_error("no id", &error, "the client id is empty");
 }

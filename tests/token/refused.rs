@@ -227,7 +227,7 @@ async fn renew_of_a_fixed_provider_is_an_error() {
     let foreign = fake.provider().token().await.unwrap();
     for rejected in [&token, &foreign] {
         let error = provider.renew(rejected).now_or_never().unwrap().unwrap_err();
-        assert!(error.to_string().contains("cannot be renewed"), "{error}");
+        assert!(error.to_string().contains("neither renewed nor ended"), "{error}");
         assert!(!error.is_transient() && !error.is_rejected());
     }
     // It is handed out as before, for ever.
