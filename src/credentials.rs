@@ -2,8 +2,8 @@
 
 use std::env;
 use std::fmt;
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,6 +15,8 @@ use crate::secret::Secret;
 
 const ID: &str = "NEONOMICS_CLIENT_ID";
 const SECRET: &str = "NEONOMICS_CLIENT_SECRET";
+/// Of a file, in bytes: what is longer is no secret, and a device has no end.
+const LONGEST_SECRET: usize = 64 * 1024;
 const SECRET_FILE: &str = "NEONOMICS_CLIENT_SECRET_FILE";
 
 /// Client id and secret of RFC 6749 §2.3.1. `Debug` shows the id only.
@@ -68,7 +70,8 @@ impl Credentials {
     /// `NEONOMICS_CLIENT_ID`, and `NEONOMICS_CLIENT_SECRET` or `NEONOMICS_CLIENT_SECRET_FILE`.
     ///
     /// The file is read at every exchange and for the logout, so that a mounted secret may change; one line break at its
-    /// end is cut. The variables are taken as they are.
+    /// end is cut. The variables are taken as they are. A file that hangs costs the renewal its deadline, and holds one
+    /// thread for blocking work, with which the runtime waits when it is dropped.
     ///
     /// # Errors
     ///
@@ -172,8 +175,12 @@ fn variable(name: &str) -> Result<Option<String>, Error> {
 
 fn read(path: &Path) -> io::Result<Secret> {
     // Not the path: somebody may have put the secret itself there.
-    let mut text =
-        fs::read_to_string(path).map_err(|error| io::Error::new(error.kind(), format!("{SECRET_FILE}: {error}")))?;
+    let unread = |error: io::Error| io::Error::new(error.kind(), format!("{SECRET_FILE}: {error}"));
+    let mut text = String::with_capacity(LONGEST_SECRET + 1);
+    File::open(path).and_then(|file| file.take(LONGEST_SECRET as u64 + 1).read_to_string(&mut text)).map_err(unread)?;
+    if text.len() > LONGEST_SECRET {
+        return Err(unread(io::Error::new(io::ErrorKind::InvalidData, "longer than 64 KiB")));
+    }
     if text.ends_with('\n') {
         text.pop();
         if text.ends_with('\r') {
@@ -185,6 +192,7 @@ fn read(path: &Path) -> io::Result<Secret> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::process::Command;
 
     use futures::poll;

@@ -44,8 +44,8 @@ where
             let (head, body) = service.oneshot(request).await.map_err(unanswered)?.into_parts();
             let body = match Limited::new(body, LONGEST_ANSWER).collect().await {
                 Ok(body) => body.to_bytes(),
-                // A page of an error: its status says enough.
-                Err(error) if !head.status.is_success() && error.is::<LengthLimitError>() => Bytes::new(),
+                // The page of an error, too long or broken off: its head says enough.
+                Err(_) if !head.status.is_success() => Bytes::new(),
                 Err(error) => return Err(broken_off(error)),
             };
             Ok(Response::from_parts(head, body))

@@ -101,7 +101,8 @@ impl Endpoint {
     /// The form body of RFC 6749 §2.3.1, in a buffer that never grows and is wiped.
     fn form(&self, secret: &Secret, pairs: &[(&str, &str)]) -> Bytes {
         let credentials = [("client_id", self.client_id.as_str()), ("client_secret", secret.expose())];
-        let pairs = || pairs.iter().chain(&credentials);
+        // In this order: an answer that quotes the form is cut at the id.
+        let pairs = || credentials.iter().chain(pairs);
         // A byte of a value takes three at the most.
         let capacity = pairs().map(|(name, value)| name.len() + 3 * value.len() + "=&".len()).sum();
         let mut form = form_urlencoded::Serializer::new(String::with_capacity(capacity));
@@ -155,13 +156,20 @@ impl Endpoint {
     }
 }
 
+/// Neither a control character nor one that hides, reorders or breaks what is shown.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the predicate of a filter")]
+fn is_shown(c: &char) -> bool {
+    !c.is_control()
+        && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
 /// Text of the server: without control characters, cut to a length and where something of ours occurs in it.
 fn quotable<'a>(text: &str, ours: impl Iterator<Item = &'a str>) -> Option<String> {
-    let mut text: String = text.chars().filter(|c| !c.is_control()).collect();
+    let mut text: String = text.chars().filter(is_shown).collect();
     for ours in ours {
         // As it is left without control characters, and as it was sent. A buffer that grew would leave copies behind.
         let mut plain = String::with_capacity(ours.len());
-        plain.extend(ours.chars().filter(|c| !c.is_control()));
+        plain.extend(ours.chars().filter(is_shown));
         let mut sent = String::with_capacity(3 * ours.len());
         sent.extend(form_urlencoded::byte_serialize(ours.as_bytes()));
         for ours in [plain, sent].map(Secret::from) {

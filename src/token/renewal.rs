@@ -187,11 +187,13 @@ impl Session {
 
     /// When an idle session wants to be renewed: before its access token and its refresh token grow old.
     pub(crate) fn keep_alive_at(&self, lifetime: &Lifetime, random: f64) -> Instant {
-        let due = match self.refresh.as_ref().and_then(|refresh| refresh.life) {
+        // A life that is over as soon as it begins cannot be kept: each renewal would be a new session.
+        let life =
+            self.refresh.as_ref().and_then(|refresh| refresh.life).filter(|life| life.usable() > SHORTEST_LIFETIME);
+        let due = match life {
             Some(life) => lifetime.refresh_at.min(life.since.monotonic + turning_stale(life.length, random)),
             None => lifetime.refresh_at,
         };
-        // A life that is over when the answer arrives must not make one renewal follow the other.
         due.max(lifetime.since + SHORTEST_LIFETIME)
     }
 
@@ -202,8 +204,12 @@ impl Session {
 
 impl Life {
     /// The last twentieth is left alone: there the answer may come too late.
+    fn usable(self) -> Duration {
+        self.length.mul_f64(0.95)
+    }
+
     fn holds(self, now: Moment) -> bool {
-        let usable = self.length.mul_f64(0.95);
+        let usable = self.usable();
         now.monotonic < self.since.monotonic + usable && now.wall < self.since.wall + usable
     }
 }
@@ -262,7 +268,11 @@ impl Renewal {
             // The server did not look at the refresh token: another secret may still continue the session.
             if self.secret_may_change && self.exchanges < self.most_exchanges(now) {
                 self.secret_may_change = false;
-                return Next::WithAnotherSecret(self.exchange(grant, now));
+                let not_before = now + failed.retry_after.unwrap_or_default().min(LONGEST_LIFETIME);
+                let exchange = self.exchange(grant, not_before);
+                if not_before < exchange.deadline {
+                    return Next::WithAnotherSecret(exchange);
+                }
             }
             return Next::Hold(self.give_up(session, failed, now, random));
         }

@@ -39,9 +39,9 @@ impl TokenProvider {
     ///
     /// Renews a session that exists, when its access token turns stale or at 70 to 80 % of the refresh token's life,
     /// whichever comes first. Where there is no session it does nothing; after [`end_session`](Self::end_session), and
-    /// for a fixed token, neither. A renewal is one as any other: if the refresh token is refused, `client_credentials`
-    /// follows, and the session has another id. A failure is tried again when its hold is over, as long as the access
-    /// token or the refresh token lives; after that it waits until somebody has asked for a token.
+    /// for a fixed token, neither. A renewal is one as any other: if the refresh token is refused, or there is none,
+    /// `client_credentials` follows, and the session has another id. A failure is tried again when its hold is over, as
+    /// long as the access token or the refresh token lives; after that it waits until somebody has asked for a token.
     ///
     /// Holds the provider weakly: when its last handle goes, this ends too. It also ends with the runtime that it was
     /// called on, or that the provider was given.

@@ -172,9 +172,9 @@ impl TokenProvider {
         })
     }
 
-    /// Whether it is the current token that was refused.
+    /// Whether it is the current token that was refused, and the refusal the reason to replace it.
     fn is_current(&self, wanted: Wanted<'_>) -> bool {
-        match (wanted, self.current().get()) {
+        match (wanted, self.cached()) {
             (Wanted::InsteadOf(rejected), Some(current)) => current.is(rejected),
             _ => false,
         }

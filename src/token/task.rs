@@ -172,7 +172,10 @@ fn publish(
     Brought { answer, sent, lifetime }: Brought,
 ) -> AccessToken {
     let generation = source.generations.fetch_add(1, Ordering::Relaxed) + 1;
-    let token = AccessToken::new(answer.authorization, generation, answer.session, lifetime);
+    // An answer need not name the session that goes on.
+    let known = provider.current().get().filter(|_| grant == Grant::RefreshToken);
+    let name = answer.session.or_else(|| known.and_then(|token| token.session().map(Box::from)));
+    let token = AccessToken::new(answer.authorization, generation, name, lifetime);
     session.granted(grant, answer.granted, sent);
     source.keep_alive_at.send_replace(Some(session.keep_alive_at(&lifetime, fastrand::f64())));
     provider.current().set(Some(token.clone()));

@@ -50,7 +50,7 @@ async fn e3_the_credentials_are_in_the_form_and_nowhere_else() {
     // RFC 6749 §2.3.1: one way, and never in the URI.
     assert!(!request.headers().contains_key(AUTHORIZATION) && !request.headers().contains_key(COOKIE));
     assert_eq!(request.uri().query(), None);
-    assert_eq!(request.body(), "grant_type=client_credentials&client_id=the-id&client_secret=the-secret");
+    assert_eq!(request.body(), "client_id=the-id&client_secret=the-secret&grant_type=client_credentials");
 }
 
 // lesson 30
@@ -74,7 +74,7 @@ async fn e3_what_a_form_gives_a_meaning_is_escaped_in_it() {
         let provider = recorder.provider(Environment::sandbox(), Credentials::new(secret, secret));
         provider.token().await.unwrap();
         let [request] = recorder.take().try_into().unwrap();
-        let expected = format!("grant_type=client_credentials&client_id={escaped}&client_secret={escaped}");
+        let expected = format!("client_id={escaped}&client_secret={escaped}&grant_type=client_credentials");
         assert_eq!(request.body(), expected.as_bytes(), "{secret:?}");
     }
 }
@@ -257,7 +257,11 @@ async fn in_a_process_the_secret_file_changes() {
     }
 
     // A file that cannot be used does not harm a token that can.
-    for (text, expected) in [(&b"\n"[..], None), (b"canary\xff", Some(io::ErrorKind::InvalidData))] {
+    for (text, expected) in [
+        (&b"\n"[..], None),
+        (b"canary\xff", Some(io::ErrorKind::InvalidData)),
+        (&vec![b'x'; 65_537], Some(io::ErrorKind::InvalidData)),
+    ] {
         fs::write(&path, text).unwrap();
         let error = provider.renew(&token).await.unwrap_err();
         assert!(error.is_transient());

@@ -33,6 +33,10 @@ async fn e4_control_characters_are_removed() {
     assert_eq!(quoted_code("a\nb\u{1b}c").await.as_deref(), Some("abc"));
     // Nothing left: as if there had been none.
     assert_eq!(quoted_code("\n\u{7}").await, None);
+    // Nor what turns a line around, breaks it, or hides.
+    assert_eq!(quoted("a\u{202e}b\u{2066}c\u{2028}d\u{200b}e\u{feff}f").await, "abcdef");
+    let (begin, end) = SECRET.split_at(4);
+    assert_eq!(quoted(&format!("client {begin}\u{200b}{end}")).await, "client ");
 }
 
 #[tokio::test(start_paused = true)]
@@ -49,6 +53,20 @@ async fn e4_the_code_is_treated_like_the_description() {
     assert!(error.is_transient());
     assert_eq!(error.oauth_code(), Some("busy with "));
     assert_silent("a passing fault", &printed_error(&error));
+}
+
+/// A server that quotes the form that it got, and shortens it by itself.
+#[tokio::test(start_paused = true)]
+async fn e4_a_form_that_is_quoted_is_cut_before_its_secrets() {
+    let server = Server::default();
+    let provider = server.provider();
+    let first = provider.token().await.unwrap();
+    provider.renew(&first).await.unwrap();
+    for form in server.forms() {
+        for (at, _) in form.char_indices().skip("client_id=".len() + ID.len()) {
+            assert_eq!(quoted(&form[..at]).await, "client_id=");
+        }
+    }
 }
 
 // lesson 20

@@ -138,7 +138,8 @@ async fn a5_an_exchange_by_refresh_token_that_hangs_leaves_time_for_the_other_gr
         // The session that was spoilt is not used again: this one refreshes the new one.
         unless_it_hangs(provider.renew(&second)).await.unwrap();
         fake.expect().client_credentials(2).refresh(2);
-        let refreshes: Vec<_> = fake.requests().into_iter().filter(|r| r.body.starts_with(b"grant_type=ref")).collect();
+        let is_refresh = |body: &[u8]| String::from_utf8_lossy(body).contains("grant_type=refresh_token");
+        let refreshes: Vec<_> = fake.requests().into_iter().filter(|request| is_refresh(&request.body)).collect();
         assert_ne!(refreshes[0].body, refreshes[1].body);
     })
     .await;

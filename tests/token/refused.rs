@@ -120,14 +120,22 @@ async fn renew_of_the_current_token_by_a_thousand_at_once_is_one_renewal() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn renew_of_the_current_token_that_has_expired_forces_a_renewal() {
+async fn renew_of_the_current_token_that_has_expired_is_no_forced_renewal() {
     let fake = FakeNeonomics::new();
     let provider = fake.provider();
-    let refused = provider.token().await.unwrap();
-    pass(LIFETIME).await;
-    assert_eq!(provider.renew(&refused).await.unwrap().generation(), 2);
-    assert_eq!(provider.status().renewals.forced.succeeded, 1);
-    fake.expect().client_credentials(1).refresh(1);
+    let mut refused = provider.token().await.unwrap();
+    // Ten forced ones, and there is none left: C9.
+    for _ in 0..10 {
+        refused = provider.renew(&refused).await.unwrap();
+    }
+    provider.renew(&refused).await.unwrap_err();
+    fake.set_access_lifetime(SECOND);
+    pass(60 * SECOND).await;
+    let short = provider.renew(&refused).await.unwrap();
+    pass(SECOND).await;
+    assert_eq!(provider.renew(&short).await.unwrap().generation(), 13);
+    assert_eq!(provider.status().renewals.forced.succeeded, 11);
+    assert_eq!(provider.status().renewals.first.succeeded, 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -782,6 +782,23 @@ fn a15_no_answer_and_half_an_answer_are_transient() {
     }
 }
 
+/// The head of an answer is enough where it is no success.
+#[test]
+fn a15_of_an_error_whose_body_breaks_off_status_and_retry_after_decide() {
+    for (status, class) in [(503, Class::Transient), (429, Class::Transient), (401, Class::Rejected)] {
+        let broken = tower::service_fn(move |_: Request<Full<Bytes>>| async move {
+            let half = Ok(Frame::data(Bytes::from_static(br#"{"error":"invalid_cl"#)));
+            let broken = stream::iter([half, Err(io::Error::from(io::ErrorKind::ConnectionReset))]);
+            let answer = Response::builder().status(status).header(RETRY_AFTER, "120");
+            Ok::<_, Infallible>(answer.body(StreamBody::new(broken)).expect("a valid head"))
+        });
+        let failure = failure(&endpoint_of(ID, transport::erase(broken)), Grant::ClientCredentials);
+        assert_eq!(failure.failed.class, class, "{status}");
+        assert_eq!(failure.failed.retry_after, Some(Duration::from_secs(120)), "{status}");
+        check_error(&failure);
+    }
+}
+
 /// Texts of the server, and what of them may be quoted.
 fn quotes() -> Vec<(String, Option<String>)> {
     let x = |times| "x".repeat(times);
@@ -926,7 +943,7 @@ fn the_form_brings_every_character_through() {
         let requests = requests.lock().expect("nobody panics here");
         let [new, refresh, end] = &requests[..] else { panic!("three requests were made") };
         let credentials = [("client_id", text.as_str()), ("client_secret", text.as_str())];
-        let with = |form: &[(&str, &str)]| pairs(&[form, &credentials].concat());
+        let with = |form: &[(&str, &str)]| pairs(&[&credentials, form].concat());
         assert_eq!(decoded(new.body()), with(&[("grant_type", "client_credentials")]), "{text:?}");
         let form = [("grant_type", "refresh_token"), ("refresh_token", &text)];
         assert_eq!(decoded(refresh.body()), with(&form), "{text:?}");

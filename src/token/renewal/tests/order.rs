@@ -264,6 +264,25 @@ fn a21_a_rejected_secret_that_may_change_is_asked_for_once_more_with_the_same_gr
 }
 
 #[test]
+fn a21_a_rejection_that_asks_for_time_gets_it_within_the_deadline_of_the_grant() {
+    let base = clock::now();
+    for (mut session, grant, deadline) in [
+        (session_since(base), Grant::RefreshToken, TIMEOUT / 2),
+        (Session::default(), Grant::ClientCredentials, TIMEOUT),
+    ] {
+        for (asked, given) in [(just_before(deadline), true), (deadline, false)] {
+            let mut renewal = Renewal::new(base.monotonic, TIMEOUT, None, true);
+            renewal.begin(&session, base);
+            let rejected = failed_with(Class::Rejected, asked);
+            match renewal.after_failure(&mut session, grant, rejected, base.monotonic, LEAST) {
+                Next::WithAnotherSecret(next) if given => assert_eq!(next.not_before, base.monotonic + asked),
+                next => assert!(!given && hold(next, base.monotonic) == asked, "{grant:?} {asked:?}"),
+            }
+        }
+    }
+}
+
+#[test]
 fn a21_a_fixed_secret_is_not_asked_for_again() {
     let base = clock::now();
     let mut session = Session::default();
