@@ -132,6 +132,23 @@ fn d3_an_idle_session_is_renewed_when_the_first_of_its_two_tokens_grows_old() {
     assert_eq!(session.keep_alive_at(&lifetime, LEAST), lifetime.refresh_at);
 }
 
+// lesson 10
+#[test]
+fn d3_a_refresh_token_that_hardly_lives_does_not_make_one_renewal_follow_the_other() {
+    let base = clock::now();
+    // 95 % of it must be more than a second; then a second is the least.
+    for (lives, expected) in
+        [(1_052_631_579, 2700_000), (1_052_631_580, 1000), (1_200_000_000, 1000), (2_000_000_000, 1400)]
+    {
+        let granted =
+            Granted { refresh_expires_in: Some(Duration::from_nanos(lives)), ..answer(3600, Some("r1"), None) };
+        let mut session = Session::default();
+        session.granted(Grant::ClientCredentials, granted, base);
+        let lifetime = Lifetime::new(base, seconds(3600), 0.5);
+        assert_eq!(session.keep_alive_at(&lifetime, LEAST) - base.monotonic, millis(expected), "{lives}");
+    }
+}
+
 #[test]
 fn d3_a_refresh_token_that_was_not_replaced_counts_from_its_own_answer() {
     let base = clock::now();
