@@ -76,7 +76,7 @@ impl Error {
         matches!(self.cause.kind, Kind::Rejected { .. })
     }
 
-    /// A fault that passes by itself: no answer, a timeout, 408, 425, 429, 5xx except 501, 505 and 510, a token that
+    /// A fault that passes by itself: no answer, a timeout, 408, 409, 425, 429, 5xx except 501, 505 and 510, a token that
     /// had expired on arrival, a refresh token that is over, credentials that could not be read just now, a renewal
     /// whose runtime was shut down, or whose transport panicked.
     #[must_use]

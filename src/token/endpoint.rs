@@ -221,7 +221,8 @@ fn classify(grant: Grant, status: StatusCode, code: Option<&str>) -> Option<Clas
         Some("temporarily_unavailable" | "server_error") => Some(Class::Transient),
         None if status.is_success() => None,
         _ => match status.as_u16() {
-            408 | 425 | 429 | 500 | 502..=504 | 506..=509 | 511..=599 => Some(Class::Transient),
+            // 409: Keycloak 24 and older, to two first grants of a client at once.
+            408 | 409 | 425 | 429 | 500 | 502..=504 | 506..=509 | 511..=599 => Some(Class::Transient),
             // Nothing is said of the client: the other grant is another request.
             _ if grant == Grant::RefreshToken => Some(Class::GrantRefused),
             _ => Some(Class::Rejected),

@@ -147,7 +147,7 @@ fn for_grant(grant: Grant, expected: Means, body: &[u8]) -> Means {
 fn by_status(status: u16) -> Means {
     match status {
         501 | 505 | 510 => REJECTED,
-        408 | 425 | 429 | 500..=599 => TRANSIENT,
+        408 | 409 | 425 | 429 | 500..=599 => TRANSIENT,
         _ => REJECTED,
     }
 }
