@@ -587,3 +587,23 @@ fn d1_an_end_whose_runtime_is_shut_down_at_the_logout_leaves_the_next_session_al
         fake.expect().client_credentials(2).refresh(0);
     });
 }
+
+#[test]
+fn d1_an_end_whose_runtimes_die_twice_before_it_began_is_an_error() {
+    let fake = FakeNeonomics::new();
+    let provider = fake.provider();
+    let mut end = task::spawn(provider.end_session());
+    // Neither of the first two is ever driven: the end dies with each of them.
+    for _ in 0..2 {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let entered = runtime.enter();
+        assert_pending!(end.poll());
+        drop(entered);
+        drop(runtime);
+        assert!(end.is_woken());
+    }
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let _entered = runtime.enter();
+    let error = assert_ready_err!(end.poll());
+    assert!(error.to_string().starts_with("the end of the session was dropped before"), "{error}");
+}
