@@ -135,3 +135,21 @@ fn d5_a_status_needs_no_runtime() {
     let shown = format!("{:?}", provider.status());
     assert!(!shown.contains(token.secret()), "{shown}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn d5_a_session_keeps_its_name_when_a_refresh_does_not_repeat_it() {
+    let fake = FakeNeonomics::new();
+    let provider = fake.provider();
+    let first = provider.token().await.unwrap();
+    let session = provider.status().session_id.unwrap();
+    let nameless = |token: &str| answer(200, format!(r#"{{"access_token":"{token}","expires_in":3600}}"#));
+    fake.fail_exchanges(1, nameless("second"));
+    let second = provider.renew(&first).await.unwrap();
+    assert_eq!(provider.status().session_id, Some(session));
+
+    // A new one is another, and has no name.
+    fake.fail_exchanges(1, answer(400, r#"{"error":"invalid_grant"}"#));
+    fake.fail_exchanges(1, nameless("third"));
+    provider.renew(&second).await.unwrap();
+    assert_eq!(provider.status().session_id, None);
+}
