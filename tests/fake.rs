@@ -171,6 +171,7 @@ async fn each_wrong_exchange_gets_the_error_that_keycloak_gives() {
         (format!("{cc}&{ours}&client_id={}", fake.client_id()), 400, "invalid_request", "duplicated parameter"),
         (format!("grant_type=nonsense&{ours}"), 400, "unsupported_grant_type", "Unsupported grant_type"),
         (format!("{cc}&{ours}&scope=nonsense"), 400, "invalid_scope", "Invalid scopes: nonsense"),
+        (format!("{cc}&{ours}&scope="), 400, "invalid_scope", "Invalid scopes: "),
         (format!("grant_type=refresh_token&{ours}"), 400, "invalid_request", "No refresh token"),
         (format!("grant_type=refresh_token&{ours}&refresh_token=x"), 400, "invalid_grant", "Invalid refresh token"),
         (
@@ -231,12 +232,14 @@ async fn credentials_may_come_by_basic_and_the_form_goes_before() {
     let basic = |text: &str| format!("Basic {}", base64(text));
     let encoded = basic(&format!("{}:s%2Bp%25e%26c%3Di+%C3%BC+l", fake.client_id()));
     let raw = basic(&format!("{}:s+p%e&c=i ü l", fake.client_id()));
+    let lower_case = encoded.replacen("Basic", "basic", 1);
     let wrong = basic(&format!("{}:wrong", fake.client_id()));
     let only_grant = "grant_type=client_credentials".to_owned();
     let full = form(&fake, &[("grant_type", "client_credentials")]);
     let form_wrong = full.replace("client_secret=s", "client_secret=t");
     let cases = [
         (&encoded, &only_grant, 200, None),
+        (&lower_case, &only_grant, 200, None),
         (&raw, &only_grant, 400, Some("unauthorized_client")),
         (&wrong, &only_grant, 401, Some("unauthorized_client")),
         (&"Basic !!!".to_owned(), &only_grant, 401, Some("invalid_client")),
@@ -479,9 +482,18 @@ async fn logout_ends_one_session_with_any_of_its_refresh_tokens() {
 async fn logout_without_a_refresh_token_is_a_page_and_ends_nothing() {
     let fake = FakeNeonomics::new();
     let tokens = grant(&fake).await;
-    let answer = post(&fake, LOGOUT_PATH, Some(FORM), &form(&fake, &[])).await;
-    assert_eq!(answer.status, 200);
-    assert_eq!(answer.headers[CONTENT_TYPE], "text/html;charset=utf-8");
+    // By GET it is the page whatever the query says.
+    let query = form(&fake, &[("refresh_token", &tokens.refresh)]);
+    for answer in [
+        post(&fake, LOGOUT_PATH, Some(FORM), &form(&fake, &[])).await,
+        send(&fake, Request::get(format!("{LOGOUT_PATH}?{query}")), "").await,
+        send(&fake, Request::head(LOGOUT_PATH), "").await,
+    ] {
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.headers[CONTENT_TYPE], "text/html;charset=utf-8");
+        assert_eq!(answer.headers[CACHE_CONTROL], "no-cache");
+    }
+    assert_eq!(send(&fake, Request::put(LOGOUT_PATH), "").await.status, 405);
     assert_eq!(banks(&fake, &tokens.access).await.status(), 200);
 }
 
@@ -572,10 +584,13 @@ async fn the_api_wants_a_live_bearer() {
     };
     // The scheme in any case.
     assert_eq!(with(&format!("bearer {}", tokens.access)).await.unwrap().status(), 200);
-    // None, or another scheme.
+    // None, another scheme, or not exactly one word after one space.
     for response in [
         fake.clone().oneshot(Request::get("/echo").body(Full::<Bytes>::default()).unwrap()).await.unwrap(),
         with("Basic x").await.unwrap(),
+        with("Bearer").await.unwrap(),
+        with(&format!("Bearer  {}", tokens.access)).await.unwrap(),
+        with(&format!("Bearer {} more", tokens.access)).await.unwrap(),
     ] {
         assert_eq!(response.status(), 401);
         assert_eq!(challenge(&response), r#"Bearer realm="sandbox""#);
@@ -586,7 +601,7 @@ async fn the_api_wants_a_live_bearer() {
         let response = with(&format!("Bearer {token}")).await.unwrap();
         assert!(challenge(&response).contains(r#"error="invalid_token""#));
     }
-    fake.expect().requests(5).unauthorized(4);
+    fake.expect().requests(8).unauthorized(7);
 }
 
 #[tokio::test]

@@ -51,7 +51,11 @@ pub(super) fn logout(realm: &mut Realm, request: &RecordedRequest) -> Answer {
 }
 
 fn grant(realm: &mut Realm, request: &RecordedRequest, now: u64) -> Result<Grant, Refusal> {
-    check_realm_and_method(request)?;
+    check_realm(request)?;
+    // "GET: 405 with a sentence in `error`".
+    if request.method != Method::POST {
+        return Err(METHOD_NOT_ALLOWED);
+    }
     let form = Form::of(request)?;
     // The order is Keycloak's: the grant, then the client, then the rest of the form.
     let grant_type =
@@ -75,8 +79,13 @@ fn grant(realm: &mut Realm, request: &RecordedRequest, now: u64) -> Result<Grant
 /// "204 and empty for a live, used, expired, superseded or already ended token"; "Garbage or
 /// foreign: 400 `invalid_grant`. Refused client: 401."
 fn end_session(realm: &mut Realm, request: &RecordedRequest) -> Result<Answer, Refusal> {
-    check_realm_and_method(request)?;
-    let form = Form::of(request)?;
+    check_realm(request)?;
+    let form = match request.method {
+        Method::POST => Form::of(request)?,
+        // "So is a GET, whatever its query says": a browser comes that way.
+        Method::GET | Method::HEAD => Form::empty(),
+        _ => return Err(METHOD_NOT_ALLOWED),
+    };
     // "Without a refresh token: 200 and an HTML page, nothing ended"; the client is not asked for.
     let Some(refresh_token) = form.get("refresh_token") else {
         let page = "<!DOCTYPE html>\n<html><body>Do you want to log out?</body></html>\n";
@@ -91,11 +100,10 @@ fn end_session(realm: &mut Realm, request: &RecordedRequest) -> Result<Answer, R
     Ok(Answer { response, remark: "session ended".to_owned() })
 }
 
-/// "GET: 405 with a sentence in `error`"; "unknown realm: 404 `Realm does not exist`".
-fn check_realm_and_method(request: &RecordedRequest) -> Result<(), Refusal> {
+/// "unknown realm: 404 `Realm does not exist`".
+fn check_realm(request: &RecordedRequest) -> Result<(), Refusal> {
     match split(request.uri.path()) {
-        Some((realm::NAME, _)) if request.method == Method::POST => Ok(()),
-        Some((realm::NAME, _)) => Err(METHOD_NOT_ALLOWED),
+        Some((realm::NAME, _)) => Ok(()),
         _ => Err(UNKNOWN_REALM),
     }
 }
@@ -116,13 +124,14 @@ fn authenticate(client: &Client, form: &Form, request: &RecordedRequest) -> Resu
     Ok(())
 }
 
-/// "unknown … scope: 400 … `invalid_scope`"; on a refresh: "A wider scope: 400 `invalid_scope`".
+/// "unknown or empty … scope: 400 … `invalid_scope`"; on a refresh: "A wider scope: 400 `invalid_scope`".
 fn check_scope(form: &Form) -> Result<(), Refusal> {
-    let scope = form.get("scope").unwrap_or_default();
-    if scope.split(' ').all(|scope| scope.is_empty() || scope == SCOPE) {
-        return Ok(());
+    match form.get("scope") {
+        Some(scope) if scope.split(' ').any(|scope| scope != SCOPE) => {
+            Err(INVALID_SCOPE.because(format!("Invalid scopes: {scope}")))
+        }
+        _ => Ok(()),
     }
-    Err(INVALID_SCOPE.because(format!("Invalid scopes: {scope}")))
 }
 
 /// `token_type` is "`Bearer`, or `bearer` by an option of the client"; the vendor's page has the

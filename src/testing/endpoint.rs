@@ -77,10 +77,11 @@ pub(super) fn token_label(realm: &Realm, request: &RecordedRequest) -> String {
     }
 }
 
-/// The token of `Authorization: Bearer`, the scheme in any case; none for another scheme.
+/// The token of `Authorization: Bearer`, the scheme in any case; none for another scheme, and none
+/// unless exactly one word follows after one space.
 pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then_some(token)
+    (scheme.eq_ignore_ascii_case("bearer") && !token.contains(' ')).then_some(token)
 }
 
 pub(super) fn json_response(status: StatusCode, value: &Value) -> Response<Bytes> {

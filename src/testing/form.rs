@@ -15,10 +15,14 @@ impl Form {
     /// JSON body, no content type" are one case.
     pub(super) fn of(request: &RecordedRequest) -> Result<Self, BadEscape> {
         if !is_form(&request.headers) {
-            return Ok(Self(Vec::new()));
+            return Ok(Self::empty());
         }
         check_escapes(&request.body)?;
         Ok(Self(form_urlencoded::parse(&request.body).into_owned().collect()))
+    }
+
+    pub(super) fn empty() -> Self {
+        Self(Vec::new())
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&str> {
@@ -30,16 +34,17 @@ impl Form {
     }
 }
 
-/// The id and the secret of `Authorization: Basic`; none for another scheme and for what is not
-/// base64.
+/// The id and the secret of `Authorization: Basic`, the scheme in any case; none for another scheme
+/// and for what is not base64.
 ///
 /// "form-encoded Basic parts work, raw `%` does not".
 pub(super) fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, BadEscape> {
     let Some(decoded) = headers
         .get(AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.strip_prefix("Basic "))
-        .and_then(decode_base64)
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"))
+        .and_then(|(_, encoded)| decode_base64(encoded))
     else {
         return Ok(None);
     };
