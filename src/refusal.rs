@@ -1,14 +1,33 @@
 //! Which responses mean "this token was refused". Knows nothing of tokens and renewals.
 
-use http::header::WWW_AUTHENTICATE;
+use http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, StatusCode};
 use http_auth::ChallengeRef;
 
-/// Whether a new token may cure this answer (RFC 6750 §3.1): a 401, unless its Bearer challenge names an error other
-/// than `invalid_token`.
+/// How the content types of gRPC begin.
+const GRPC: &[u8] = b"application/grpc";
+
+/// Whether a new token may cure this answer: a 401, unless its Bearer challenge names an error other than
+/// `invalid_token` (RFC 6750 §3.1), or the same said by gRPC.
 #[inline]
 pub(crate) fn is_refusal(status: StatusCode, headers: &HeaderMap) -> bool {
-    status == StatusCode::UNAUTHORIZED && !names_another_error(headers)
+    match status {
+        StatusCode::UNAUTHORIZED => !names_another_error(headers),
+        StatusCode::OK => is_unauthenticated(headers),
+        _ => false,
+    }
+}
+
+/// Status 16 of an answer that is nothing but its headers (Trailers-Only). In real trailers it comes too late.
+#[inline]
+fn is_unauthenticated(headers: &HeaderMap) -> bool {
+    let mut statuses = headers.get_all("grpc-status").iter();
+    statuses.next().is_some_and(|status| status == "16")
+        && statuses.next().is_none()
+        && headers.get(CONTENT_TYPE).is_some_and(|kind| {
+            let kind = kind.as_bytes();
+            kind.len() >= GRPC.len() && kind[..GRPC.len()].eq_ignore_ascii_case(GRPC)
+        })
 }
 
 #[cold]
