@@ -55,7 +55,7 @@ pin_project! {
         /// The first attempt was refused; its answer is kept.
         Renewing { renewing: Box<Renewing<S, S::Response, R::Kept>> },
         /// The answer of the first attempt is gone.
-        PreparingAgain { preparing: Box<PreparingAgain<S, R::Kept>> },
+        PreparingAgain { preparing: Box<PreparingAgain<S, R::Body>> },
         /// The second attempt.
         Resending { #[pin] attempt: S::Future, waited: bool },
         /// The only attempt of a request that may not carry the token.
@@ -96,9 +96,9 @@ struct Renewing<S, Res, K> {
     waited: bool,
 }
 
-struct PreparingAgain<S, K> {
+struct PreparingAgain<S, B> {
     readiness: Readiness<S>,
-    kept: K,
+    request: Request<B>,
     waited: bool,
 }
 
@@ -163,7 +163,7 @@ where
                     let StateOwn::Sending { sent, .. } = state.as_mut().project_replace(State::Done) else {
                         unreachable!("matched above")
                     };
-                    match sent.judge(answer.map_err(Into::into)?) {
+                    match sent.judge::<B, R, _>(answer.map_err(Into::into)?) {
                         Verdict::Final(answer) => return Poll::Ready(Ok(answer)),
                         Verdict::Refused(renewing) => State::Renewing { renewing },
                     }
@@ -185,10 +185,14 @@ where
                         let outcome = AuthOutcome { waited, renewal_error: Some(error), ..AuthOutcome::USUAL };
                         return Poll::Ready(Ok(outcome.on(refused)));
                     }
+                    let Some(request) = R::again(kept) else {
+                        let outcome = AuthOutcome { waited, ..AuthOutcome::USUAL };
+                        return Poll::Ready(Ok(outcome.on_unusual(refused)));
+                    };
                     // Before the service is asked for readiness: an answer that is not read may hold the only connection.
                     drop(refused);
                     let readiness = Readiness::after_refusal(shared, token);
-                    State::PreparingAgain { preparing: Box::new(PreparingAgain { readiness, kept, waited }) }
+                    State::PreparingAgain { preparing: Box::new(PreparingAgain { readiness, request, waited }) }
                 }
                 // ## PreparingAgain => (Resending | done)
                 StateProj::PreparingAgain { preparing } => {
@@ -197,10 +201,9 @@ where
                         unreachable!("matched above")
                     };
                     let token = token?;
-                    let PreparingAgain { readiness, kept, waited } = *preparing;
+                    let PreparingAgain { readiness, mut request, waited } = *preparing;
                     let (mut service, shared) = readiness.into_ready();
                     shared.provider.counters().replays.count();
-                    let mut request = R::again(kept);
                     stamp(request.headers_mut(), &token);
                     State::Resending { attempt: service.call(request), waited }
                 }
@@ -263,17 +266,23 @@ fn stamp(headers: &mut HeaderMap, token: &AccessToken) {
 
 impl<S, K> Sent<S, K> {
     #[inline]
-    fn judge<RB>(self, answer: Response<RB>) -> Verdict<RB, Renewing<S, Response<RB>, K>> {
+    fn judge<B, R, RB>(self, answer: Response<RB>) -> Verdict<RB, Renewing<S, Response<RB>, K>>
+    where
+        R: Replay<B, Kept = K>,
+    {
         let (refused, answer) = self.shared.refuses(answer);
-        if refused { self.refused(answer) } else { Verdict::Final(self.outcome().on_unusual(answer)) }
+        if refused { self.refused::<B, R, RB>(answer) } else { Verdict::Final(self.outcome().on_unusual(answer)) }
     }
 
     #[cold]
-    fn refused<RB>(self, refused: Response<RB>) -> Verdict<RB, Renewing<S, Response<RB>, K>> {
+    fn refused<B, R, RB>(self, refused: Response<RB>) -> Verdict<RB, Renewing<S, Response<RB>, K>>
+    where
+        R: Replay<B, Kept = K>,
+    {
         let outcome = self.outcome();
         let Self { shared, token, kept, waited } = self;
         shared.provider.counters().refusals.count();
-        if let Some(kept) = kept {
+        if let Some(kept) = kept.filter(R::call_back) {
             let renewal = shared.provider.renew_future(token.clone());
             return Verdict::Refused(Box::new(Renewing { renewal, token, refused, kept, shared, waited }));
         }

@@ -81,7 +81,9 @@
 //! | C2, C3 | a thousand 401s for one token: one renewal, a thousand second attempts |
 //! | C5, C6 | when no second attempt is possible, the original 401 comes back with its body |
 //! | C7 | 403, 407, 510, 520, 530, and a Bearer challenge with another error than `invalid_token`, are no refusals |
+//! | C8 | gRPC: status 16 in the headers of the answer (Trailers-Only) is a refusal like a 401; in real trailers it is the caller's |
 //! | C9 | forced renewals: ten at once, then one a minute |
+//! | C10 | the second attempt sends the original bytes and trailers once, wherever the first one stopped |
 //! | C11, C12 | the second attempt differs in `authorization` alone; after a 401 of up to 8,000 bytes it needs no new connection |
 //! | C13, C14 | [`NoReplay`] forbids it; what is kept for it is dropped when it is not needed |
 //! | D1, D2 | [`TokenProvider::end_session`] forgets first, then tells the server; the next `token()` or request starts a new session, a late 401 does not |
@@ -100,7 +102,6 @@
 //! * A renewal runs on the runtime of the caller that started it. One of a single thread stands still while nobody is in its
 //!   `block_on`, and whoever waits for the renewal stands with it: such a program gives the provider a runtime that is
 //!   always driven ([`TokenProviderBuilder::runtime`]).
-//! * gRPC: status 16 (`UNAUTHENTICATED`) with HTTP 200 is no refusal.
 //! * Redirects that the HTTP client follows by itself are below the layer and carry what it stamped.
 //! * A gateway that answers 401 after it has applied a request defeats the second attempt: see [`NoReplay`].
 //!
@@ -137,6 +138,7 @@ pub use error::{BoxError, Error};
 pub use future::ResponseFuture;
 pub use layer::NeonomicsAuthLayer;
 pub use outcome::{AuthOutcome, NoReplay, PassReason};
+pub use replay::body::ReplayBody;
 pub use service::{HttpService, NeonomicsAuth};
 pub use token::{
     AccessToken, Exchanges, KeepAlive, LastError, Renewals, Status, Tally, TokenProvider, TokenProviderBuilder,

@@ -32,7 +32,7 @@ pub(crate) type Predicate = dyn Fn(&Parts) -> bool + Send + Sync;
 #[derive(Clone)]
 pub struct NeonomicsAuth<
     S,
-    R = CloneBody, /* body not `Clone`? `.without_retry()` */
+    R = CloneBody, /* body not `Clone`? `.buffer_body(limit)` or `.without_retry()` */
 > {
     inner: S,
     replay: R,

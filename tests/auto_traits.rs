@@ -11,13 +11,16 @@ use std::sync::MutexGuard;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use futures::stream::{self, LocalBoxStream, StreamExt};
 use http::{Request, Response, StatusCode};
-use http_body_util::Full;
-use neonomics_auth::replay::{CloneBody, WithoutRetry};
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt, Full, StreamBody};
+use neonomics_auth::replay::{BufferBody, BufferBodyWith, CloneBody, WithoutRetry};
 use neonomics_auth::testing::{self, Counts, Expectation, FakeBody, FakeNeonomics, Fault, Gate, RecordedRequest};
 use neonomics_auth::{
     AccessToken, AuthOutcome, BoxError, Credentials, Environment, Error, Exchanges, NeonomicsAuth, NeonomicsAuthLayer,
-    NoReplay, PassReason, Renewals, ResponseFuture, Status, Tally, TokenProvider, TokenProviderBuilder, TokenState,
+    NoReplay, PassReason, Renewals, ReplayBody, ResponseFuture, Status, Tally, TokenProvider, TokenProviderBuilder,
+    TokenState,
 };
 use tower::{Layer, Service, ServiceExt};
 
@@ -26,12 +29,14 @@ fn our_own_types_go_everywhere() {
     everywhere::<AccessToken>();
     everywhere::<AuthOutcome>();
     everywhere::<BoxError>();
+    everywhere::<BufferBody>();
     everywhere::<CloneBody>();
     everywhere::<Credentials>();
     everywhere::<Environment>();
     everywhere::<Error>();
     everywhere::<Exchanges>();
     everywhere::<NeonomicsAuthLayer>();
+    everywhere::<NeonomicsAuthLayer<BufferBody>>();
     everywhere::<NeonomicsAuthLayer<WithoutRetry>>();
     everywhere::<NoReplay>();
     everywhere::<PassReason>();
@@ -92,6 +97,7 @@ fn the_futures_of_the_fake_are_sent_and_shared() {
 #[test]
 fn b6_the_service_is_sent_shared_and_moved_as_the_inner_one_is() {
     type Once<S> = NeonomicsAuth<S, WithoutRetry>;
+    type Wrapping<F> = NeonomicsAuth<Inner, BufferBodyWith<F>>;
     assert_eq!(auto::<NeonomicsAuth<Inner>>().send().sync().unpin(), "Send Sync Unpin");
     assert_eq!(auto::<NeonomicsAuth<Inner<SendOnly>>>().send().sync().unpin(), "Send Unpin");
     // A spare clone is shared by all clones, which live on several threads: to be `Sync` alone is not enough.
@@ -110,6 +116,24 @@ fn b6_the_service_is_sent_shared_and_moved_as_the_inner_one_is() {
     assert_eq!(auto::<Once<Inner<Pinned>>>().send().sync().unpin(), "Send Sync");
     assert_eq!(auto::<Once<Inner<(), Neither, Neither>>>().send().sync().unpin(), "Send Sync Unpin");
     assert_eq!(auto::<Once<Inner<(), Pinned, Pinned>>>().send().sync().unpin(), "Send Sync Unpin");
+    // Nor does the limit; a closure that wraps bodies is part of the service.
+    assert_eq!(auto::<NeonomicsAuth<Inner, BufferBody>>().send().sync().unpin(), "Send Sync Unpin");
+    assert_eq!(auto::<NeonomicsAuth<Inner<Neither>, BufferBody>>().send().sync().unpin(), "Unpin");
+    assert_eq!(auto::<Wrapping<fn(())>>().send().sync().unpin(), "Send Sync Unpin");
+    assert_eq!(auto::<Wrapping<SendOnly>>().send().sync().unpin(), "Send Unpin");
+    assert_eq!(auto::<Wrapping<SyncOnly>>().send().sync().unpin(), "Sync Unpin");
+    assert_eq!(auto::<Wrapping<Pinned>>().send().sync().unpin(), "Send Sync");
+}
+
+#[test]
+fn b6_a_recorded_body_is_sent_and_shared_as_the_original_is() {
+    assert_eq!(auto::<ReplayBody<()>>().send().sync().unpin(), "Send Sync Unpin");
+    assert_eq!(auto::<ReplayBody<SendOnly>>().send().sync().unpin(), "Send Unpin");
+    // It is given back to another thread: to be `Sync` alone is not enough.
+    assert_eq!(auto::<ReplayBody<SyncOnly>>().send().sync().unpin(), "Unpin");
+    assert_eq!(auto::<ReplayBody<Neither>>().send().sync().unpin(), "Unpin");
+    // It is pinned in a box.
+    assert_eq!(auto::<ReplayBody<Pinned>>().send().sync().unpin(), "Send Sync Unpin");
 }
 
 #[test]
@@ -156,6 +180,26 @@ fn b6_the_future_without_retry_is_sent_shared_and_moved_as_the_inner_one_is() {
     assert_eq!(auto::<Once<Inner, Pinned>>().send().sync().unpin(), "Send Sync Unpin");
 }
 
+#[test]
+fn b6_the_future_that_records_is_sent_shared_and_moved_as_the_inner_one_is() {
+    type Recording<S, B = ()> = ResponseFuture<S, Streamed<B>, BufferBody>;
+    type Wrapping<F> = ResponseFuture<Inner, Streamed, BufferBodyWith<F>>;
+    assert_eq!(auto::<Recording<Inner>>().send().sync().unpin(), "Send Sync Unpin");
+    // The inner future runs in it.
+    assert_eq!(auto::<Recording<Inner<(), SendOnly>>>().send().sync().unpin(), "Send Unpin");
+    assert_eq!(auto::<Recording<Inner<(), Pinned>>>().send().sync().unpin(), "Send Sync");
+    // The service is made ready in it, and the answer that refused the token is kept.
+    assert_eq!(auto::<Recording<Inner<Neither>>>().send().sync().unpin(), "Unpin");
+    assert_eq!(auto::<Recording<Inner<(), (), SendOnly>>>().send().sync().unpin(), "Send Unpin");
+    // The request waits for the first token; its body is claimed back.
+    assert_eq!(auto::<Recording<Inner, SendOnly>>().send().sync().unpin(), "Send Unpin");
+    assert_eq!(auto::<Recording<Inner, SyncOnly>>().send().sync().unpin(), "Unpin");
+    assert_eq!(auto::<Recording<Inner, Neither>>().send().sync().unpin(), "Unpin");
+    assert_eq!(auto::<Recording<Inner, Pinned>>().send().sync().unpin(), "Send Sync Unpin");
+    // What wraps the body is kept with it.
+    assert_eq!(auto::<Wrapping<fn(ReplayBody<Streamed>)>>().send().sync().unpin(), "Send Sync Unpin");
+}
+
 /// Neither service nor body need outlive the call that uses them.
 #[test]
 fn b6_service_and_body_may_borrow() {
@@ -163,6 +207,7 @@ fn b6_service_and_body_may_borrow() {
     fn within<'a>(_: &'a str) {
         serves::<&'a str, NeonomicsAuth<Inner<&'a str>>>(PhantomData);
         serves::<&'a str, NeonomicsAuth<Inner<&'a str>, WithoutRetry>>(PhantomData);
+        serves::<Full<&'a [u8]>, NeonomicsAuth<Inner<&'a str>, BufferBody>>(PhantomData);
     }
     within("a while");
 }
@@ -193,6 +238,36 @@ async fn b6_a_service_that_can_be_neither_sent_nor_shared_is_served_where_it_liv
     let outcome: &AuthOutcome = response.extensions().get().unwrap();
     assert!(outcome.waited() && outcome.replayed());
     assert_eq!(calls.get(), 2, "the inner service");
+    fake.expect().client_credentials(1).refresh(1).requests(2).unauthorized(1);
+}
+
+/// And nothing of the body.
+#[tokio::test]
+async fn b6_a_body_that_can_be_neither_sent_nor_shared_is_recorded_where_it_lives() {
+    type Local = StreamBody<LocalBoxStream<'static, Result<Frame<Bytes>, Infallible>>>;
+
+    let fake = FakeNeonomics::new();
+    let inner = {
+        let fake = fake.clone();
+        tower::service_fn(move |request: Request<ReplayBody<Local>>| {
+            let fake = fake.clone();
+            async move {
+                let (head, body) = request.into_parts();
+                let body = Full::new(body.collect().await?.to_bytes());
+                Ok::<_, BoxError>(fake.oneshot(Request::from_parts(head, body)).await?)
+            }
+        })
+    };
+    fake.refuse_requests(1);
+    let client = NeonomicsAuthLayer::new(fake.provider()).buffer_body(100).layer(inner);
+    let piece = Rc::new("a piece of this thread");
+    let frames = stream::repeat(piece).take(2).map(|piece| Ok(Frame::data(Bytes::from_static(piece.as_bytes()))));
+    let body = StreamBody::new(frames.boxed_local());
+    let response = client.oneshot(Request::post(format!("{}/echo", fake.origin())).body(body).unwrap()).await.unwrap();
+
+    assert_eq!(response.status(), StatusCode::OK);
+    let echoed = response.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(echoed, "a piece of this threada piece of this thread");
     fake.expect().client_credentials(1).refresh(1).requests(2).unauthorized(1);
 }
 
@@ -268,6 +343,20 @@ type Pinned = PhantomPinned;
 struct Inner<Own = (), Fut = (), Res = ()> {
     _own: Own,
     future: PhantomData<fn() -> Answer<Fut, Res>>,
+}
+
+/// A request body that is what `Own` is.
+struct Streamed<Own = ()> {
+    _own: Own,
+}
+
+impl<Own> Body for Streamed<Own> {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Pending
+    }
 }
 
 struct Answer<Fut, Res> {

@@ -19,7 +19,11 @@ impl<B> Replay<B> for Mine {
         (request, None)
     }
 
-    fn again(kept: Infallible) -> Request<B> {
+    fn call_back(kept: &Infallible) -> bool {
+        match *kept {}
+    }
+
+    fn again(kept: Infallible) -> Option<Request<B>> {
         match kept {}
     }
 }

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod api;
+mod buffered;
+mod called_back;
 mod challenges;
 mod dropping;
 mod nested;
@@ -12,4 +14,5 @@ mod refusal;
 mod replay;
 mod stamping;
 mod storm;
+mod upload;
 mod wire;

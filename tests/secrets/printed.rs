@@ -9,12 +9,12 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{Request, Response, StatusCode, Uri};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use neonomics_auth::testing::FakeNeonomics;
 use neonomics_auth::{
-    AuthOutcome, BoxError, Credentials, NeonomicsAuth, NeonomicsAuthLayer, TokenProvider, TokenState,
+    AuthOutcome, BoxError, Credentials, NeonomicsAuth, NeonomicsAuthLayer, ReplayBody, TokenProvider, TokenState,
 };
-use tower::{Layer, Service, ServiceExt};
+use tower::{Layer, Service, ServiceExt, service_fn};
 
 use crate::canary::{ACCESS, REFRESH, SECRET, assert_silent, printed};
 use crate::process;
@@ -153,6 +153,9 @@ async fn e1_neither_a_stamped_request_nor_its_answer_shows_a_token() {
     let layer = NeonomicsAuthLayer::new(provider.clone());
     assert_silent("the layer", &printed(&layer));
     assert_silent("the layer without retry", &printed(&layer.clone().without_retry().rejected_when(|_| false)));
+    assert_silent("the layer that records", &printed(&layer.clone().buffer_body(100)));
+    let wrapping = layer.clone().buffer_body_with(100, std::convert::identity::<ReplayBody<Full<Bytes>>>);
+    assert_silent("the layer that records and wraps", &printed(&wrapping));
 
     // Refused, and the renewal fails: the answer says why.
     provider.token().await.unwrap();
@@ -171,6 +174,50 @@ async fn e1_neither_a_stamped_request_nor_its_answer_shows_a_token() {
     assert!(request.headers()[AUTHORIZATION].is_sensitive());
     assert_silent("the headers", &printed(request.headers()));
     assert_silent("the request", &printed(request));
+}
+
+// lesson 20
+#[tokio::test(start_paused = true)]
+async fn e1_no_recorded_body_is_shown() {
+    let server = Server::default();
+    let provider = server.provider();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let api = service_fn({
+        let seen = Arc::clone(&seen);
+        move |mut request: Request<ReplayBody<Full<Bytes>>>| {
+            let seen = Arc::clone(&seen);
+            async move {
+                let before = printed(&request);
+                let body = request.body_mut().collect().await?.to_bytes();
+                assert_eq!(body, SECRET, "the control");
+                let mut seen = seen.lock().unwrap();
+                seen.extend([before, printed(&request)]);
+                let mut response = Response::new(());
+                if seen.len() == 2 {
+                    *response.status_mut() = StatusCode::UNAUTHORIZED;
+                }
+                Ok::<_, BoxError>(response)
+            }
+        }
+    });
+    let layer = NeonomicsAuthLayer::new(provider).buffer_body(100);
+    let request = request().map(|_| Full::new(Bytes::from_static(SECRET.as_bytes())));
+    layer.layer(api).oneshot(request).await.unwrap();
+
+    // Before and after the first attempt, before and after the second.
+    let seen = seen.lock().unwrap();
+    let states = ["Recorded", "Over", "Played", "Played"];
+    assert_eq!(seen.len(), states.len());
+    for (text, state) in seen.iter().zip(states) {
+        assert!(text.contains(&format!("ReplayBody({state})")), "{text}");
+        assert_silent("the request", text);
+    }
+    // The modes say what they are.
+    let layer = format!("{layer:?}");
+    assert!(layer.contains("replay: BufferBody { limit: 100 }"), "{layer}");
+    let wrapping = NeonomicsAuthLayer::new(server.provider()).buffer_body_with(7, ReplayBody::<Full<Bytes>>::boxed);
+    let wrapping = format!("{wrapping:?}");
+    assert!(wrapping.contains("replay: BufferBodyWith { limit: 7, .. }"), "{wrapping}");
 }
 
 // lesson 20

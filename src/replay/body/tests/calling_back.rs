@@ -1,0 +1,213 @@
+//! The original is asked for while the first attempt holds it (C6).
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio_test::task::spawn;
+
+use super::script::{
+    Polled, Script, Step, called_back, data, outlook, played, poll, poll_all, polled, recorded, trailers,
+};
+use crate::replay::body::{Recording, ReplayBody};
+
+fn body() -> Script {
+    Script::of([data("one"), Step::Wait, data("two"), Step::Trailers(trailers())])
+}
+
+/// What the second attempt sees of it; the wait is over if the first one met it.
+fn whole(waits: bool) -> Vec<Polled> {
+    let wait = waits.then_some(Polled::Pending);
+    let end = [polled("two"), Polled::Trailers(trailers()), Polled::End];
+    [polled("one")].into_iter().chain(wait).chain(end).collect()
+}
+
+#[test]
+fn c6_a_body_that_is_held_is_not_back() {
+    for polls in 0..4 {
+        let (mut attempt, recording) = recorded(body(), 100);
+        for _ in 0..polls {
+            poll(&mut attempt);
+        }
+        // It can be played again, once it is back; it is not.
+        assert!(recording.call_back());
+        assert!(recording.play().is_none());
+        // Nobody waits for it any more. It was promised that it fails, and it does, without a poll of the original.
+        assert_eq!(poll(&mut attempt), called_back());
+        assert_eq!(poll(&mut attempt), Polled::End);
+    }
+}
+
+// lesson 23
+#[test]
+fn c6_called_back_the_next_poll_fails_and_gives_the_body_back() {
+    // Before the first poll; after a frame; after one that had to wait; after data that trailers follow.
+    for polls in 0..4 {
+        let (mut attempt, recording) = recorded(body(), 100);
+        for _ in 0..polls {
+            poll(&mut attempt);
+        }
+        assert!(recording.call_back());
+        // Called back twice is called back.
+        assert!(recording.call_back());
+        assert_eq!(poll(&mut attempt), called_back());
+        assert_eq!(outlook(&*attempt), (0, Some(0), true));
+        assert_eq!(poll(&mut attempt), Polled::End);
+        // Back, though the client holds what is left of the attempt.
+        assert_eq!(poll_all(&mut played(recording)), whole(polls < 2));
+        assert_eq!(poll(&mut attempt), Polled::End);
+    }
+}
+
+// lesson 23
+#[test]
+fn c6_called_back_while_it_waits_for_a_frame_the_attempt_is_woken() {
+    let (mut attempt, recording) = recorded(body(), 100);
+    poll(&mut attempt);
+    assert_eq!(poll(&mut attempt), Polled::Pending);
+    assert!(!attempt.is_woken());
+    assert!(recording.call_back());
+    assert!(attempt.is_woken());
+    assert_eq!(poll(&mut attempt), called_back());
+    assert_eq!(poll_all(&mut played(recording)), whole(false));
+}
+
+#[test]
+fn c6_the_task_that_waited_last_is_woken() {
+    let (attempt, recording) = ReplayBody::recorded(Script::of([Step::Wait, Step::Wait, Step::Wait]), 100);
+    let recording = recording.unwrap();
+    // The same task twice: its waker is kept once.
+    let mut first = spawn(attempt);
+    assert_eq!(first.waker_ref_count(), 1);
+    poll(&mut first);
+    poll(&mut first);
+    assert_eq!(first.waker_ref_count(), 2);
+
+    // Moved to another task, as hyper does with the body of a connection: the first is forgotten.
+    let attempt = std::mem::replace(&mut *first, ReplayBody::untouched(Script::of([])));
+    let mut second = spawn(attempt);
+    poll(&mut second);
+    assert_eq!((first.waker_ref_count(), second.waker_ref_count()), (1, 2));
+    assert!(recording.call_back());
+    assert!(!first.is_woken());
+    assert!(second.is_woken());
+    assert_eq!(second.waker_ref_count(), 1);
+}
+
+#[test]
+fn c6_called_back_after_it_was_given_back_nothing_more_happens() {
+    // After the end, and dropped at each point before.
+    for polls in 0..=5 {
+        let (mut attempt, recording) = recorded(body(), 100);
+        for _ in 0..polls {
+            poll(&mut attempt);
+        }
+        if polls == 5 {
+            assert!(recording.call_back());
+            assert!(!attempt.is_woken());
+            assert_eq!(poll(&mut attempt), Polled::End);
+        } else {
+            drop(attempt);
+            assert!(recording.call_back());
+        }
+        assert_eq!(poll_all(&mut played(recording)), whole(polls < 2));
+    }
+}
+
+#[test]
+fn c6_called_back_a_body_that_is_dropped_instead_of_polled_is_back_as_well() {
+    let (mut attempt, recording) = recorded(body(), 100);
+    poll(&mut attempt);
+    assert!(recording.call_back());
+    drop(attempt);
+    assert_eq!(poll_all(&mut played(recording)), whole(true));
+}
+
+/// As a body that is received over HTTP/2 does: its end comes by itself.
+#[test]
+fn c6_called_back_where_nothing_is_left_the_attempt_is_not_failed() {
+    let (mut attempt, recording) = recorded(Script::of([data("one"), Step::Wait]).telling_its_end(true), 100);
+    poll(&mut attempt);
+    assert_eq!(poll(&mut attempt), Polled::Pending);
+    assert!(outlook(&*attempt).2);
+    assert!(recording.call_back());
+    assert!(attempt.is_woken());
+    // It has said that nothing follows.
+    assert_eq!(poll(&mut attempt), Polled::End);
+    assert_eq!(poll_all(&mut played(recording)), [polled("one"), Polled::End]);
+}
+
+#[test]
+fn c6_called_back_and_then_not_wanted_the_body_goes_with_the_attempt() {
+    let alive = Arc::new(());
+    let (mut attempt, recording) = recorded(body().watched(&alive), 100);
+    assert!(recording.call_back());
+    drop(recording);
+    assert_eq!(Arc::strong_count(&alive), 2);
+    assert_eq!(poll(&mut attempt), called_back());
+    assert_eq!(Arc::strong_count(&alive), 1);
+}
+
+// Called back on one thread while the attempt polls on another
+
+type Slot = Rc<RefCell<Option<Recording<Script>>>>;
+
+/// A body that is called back during the poll that does `step`.
+fn called_back_during(step: Step, limit: usize) -> (tokio_test::task::Spawn<ReplayBody<Script>>, Slot) {
+    let slot = Slot::default();
+    let calls = Rc::clone(&slot);
+    let call_back = move || assert!(calls.borrow().as_ref().unwrap().call_back());
+    let body = Script::of([data("one"), Step::Meanwhile(Box::new(call_back)), step, data("rest")]);
+    let (attempt, recording) = recorded(body, limit);
+    slot.replace(Some(recording));
+    (attempt, slot)
+}
+
+// lesson 23
+#[test]
+fn c6_called_back_during_a_poll_that_has_to_wait_fails_that_poll() {
+    let (mut attempt, recording) = called_back_during(Step::Wait, 100);
+    poll(&mut attempt);
+    // Nobody would wake it: the recording had no waker yet.
+    assert_eq!(poll(&mut attempt), called_back());
+    let second = poll_all(&mut played(recording.take().unwrap()));
+    assert_eq!(second, [polled("one"), polled("rest"), Polled::End]);
+}
+
+// lesson 23
+#[test]
+fn c6_called_back_during_a_poll_that_brings_a_frame_fails_the_next_one_and_loses_nothing() {
+    let (mut attempt, recording) = called_back_during(data("two"), 100);
+    poll(&mut attempt);
+    assert_eq!(poll(&mut attempt), polled("two"));
+    assert_eq!(poll(&mut attempt), called_back());
+    let second = poll_all(&mut played(recording.take().unwrap()));
+    assert_eq!(second, [polled("one"), polled("two"), polled("rest"), Polled::End]);
+}
+
+// lesson 24
+#[test]
+fn c6_called_back_during_a_poll_that_exceeds_the_limit_or_fails_is_not_played_again() {
+    let (mut attempt, recording) = called_back_during(data("two"), 5);
+    poll(&mut attempt);
+    assert_eq!(poll_all(&mut attempt), [polled("two"), polled("rest"), Polled::End]);
+    assert!(recording.take().unwrap().play().is_none());
+
+    let (mut attempt, recording) = called_back_during(Step::Fail, 100);
+    poll(&mut attempt);
+    assert_eq!(poll_all(&mut attempt), [Polled::Failed("broken".to_owned())]);
+    assert!(recording.take().unwrap().play().is_none());
+}
+
+#[test]
+fn c14_not_wanted_any_more_during_a_poll_the_attempt_goes_on() {
+    let slot = Slot::default();
+    for (step, seen) in [(data("two"), polled("two")), (Step::Wait, Polled::Pending)] {
+        let drops = Rc::clone(&slot);
+        let happens = Step::Meanwhile(Box::new(move || drop(drops.take())));
+        let (mut attempt, recording) = recorded(Script::of([data("one"), happens, step, data("rest")]), 100);
+        slot.replace(Some(recording));
+        assert_eq!(poll_all(&mut attempt), [polled("one"), seen, polled("rest"), Polled::End]);
+        assert!(slot.take().is_none());
+    }
+}

@@ -1,0 +1,96 @@
+//! [`Record`]: the frames of a body that have passed; [`Player`]: the same once more, and then what is left of it.
+
+use std::task::{Context, Poll};
+use std::vec;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+
+use super::original::Original;
+use crate::error::BoxError;
+
+pub(super) struct Record {
+    frames: Vec<Passed>,
+    /// Bytes of data in `frames`.
+    size: usize,
+    limit: usize,
+}
+
+pub(super) enum Passed {
+    Data(Bytes),
+    /// In a box, since they are three times as large as the data, of which there are many.
+    Trailers(Box<HeaderMap>),
+}
+
+pub(super) struct Player<B> {
+    frames: vec::IntoIter<Passed>,
+    /// Bytes of data in `frames`.
+    size: usize,
+    rest: Original<B>,
+}
+
+impl Record {
+    /// An empty one.
+    pub(super) fn up_to(limit: usize) -> Self {
+        Self { frames: Vec::new(), size: 0, limit }
+    }
+
+    /// False if it does not fit.
+    pub(super) fn push(&mut self, frame: &Frame<Bytes>) -> bool {
+        if let Some(data) = frame.data_ref() {
+            if data.len() > self.limit - self.size {
+                return false;
+            }
+            self.size += data.len();
+            if !data.is_empty() {
+                self.frames.push(Passed::Data(data.clone()));
+            }
+        } else if let Some(trailers) = frame.trailers_ref() {
+            self.frames.push(Passed::Trailers(Box::new(trailers.clone())));
+        }
+        true
+    }
+}
+
+impl<B> Player<B> {
+    pub(super) fn of(record: Record, rest: Original<B>) -> Self {
+        Self { frames: record.frames.into_iter(), size: record.size, rest }
+    }
+
+    /// Without a record.
+    pub(super) fn of_rest(rest: Original<B>) -> Self {
+        Self { frames: Vec::new().into_iter(), size: 0, rest }
+    }
+}
+
+impl<B: Body> Player<B> {
+    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>>
+    where
+        B::Error: Into<BoxError>,
+    {
+        match self.frames.next() {
+            Some(Passed::Data(data)) => {
+                self.size -= data.len();
+                Poll::Ready(Some(Ok(Frame::data(data))))
+            }
+            Some(Passed::Trailers(trailers)) => Poll::Ready(Some(Ok(Frame::trailers(*trailers)))),
+            None => self.rest.poll_frame(cx),
+        }
+    }
+
+    pub(super) fn is_end_stream(&self) -> bool {
+        self.frames.len() == 0 && self.rest.is_end_stream()
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        let mut hint = self.rest.size_hint();
+        let size = self.size as u64;
+        // In this order: a lower bound above the upper one is a panic.
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper.saturating_add(size));
+        }
+        hint.set_lower(hint.lower().saturating_add(size));
+        hint
+    }
+}
