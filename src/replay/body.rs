@@ -59,11 +59,12 @@ struct Shared<B> {
 impl<B: Body> ReplayBody<B> {
     /// Recorded up to `limit` bytes of data. There is no recording of a body that announces more.
     pub(crate) fn recorded(body: B, limit: usize) -> (Self, Option<Recording<B>>) {
-        if body.size_hint().lower() > limit as u64 {
+        let announced = body.size_hint();
+        if announced.lower() > limit as u64 {
             return (Self::untouched(body), None);
         }
         let ended = body.is_end_stream();
-        let record = Some(Record::up_to(limit));
+        let record = Some(Record::up_to(limit, announced));
         let shared = Arc::new(Mutex::new(Shared { record, returned: None, called_back: false, waker: None }));
         let recording = Recording(Arc::clone(&shared));
         let mut recorded = Self(State::Recorded(Recorder { original: Original::of(body), shared }));

@@ -15,6 +15,8 @@ pub(super) struct Record {
     /// Bytes of data in `frames`.
     size: usize,
     limit: usize,
+    /// What the original announced before the first of them.
+    announced: SizeHint,
 }
 
 pub(super) enum Passed {
@@ -25,15 +27,16 @@ pub(super) enum Passed {
 
 pub(super) struct Player<B> {
     frames: vec::IntoIter<Passed>,
-    /// Bytes of data in `frames`.
-    size: usize,
+    /// Of the whole, by the original, less what has been played. It is known better by now, but clients make of an exact
+    /// size a `content-length` that the first attempt had not, and then over HTTP/1.1 send no trailers.
+    announced: SizeHint,
     rest: Original<B>,
 }
 
 impl Record {
-    /// An empty one.
-    pub(super) fn up_to(limit: usize) -> Self {
-        Self { frames: Vec::new(), size: 0, limit }
+    /// An empty one, of a body that announces so much.
+    pub(super) fn up_to(limit: usize, announced: SizeHint) -> Self {
+        Self { frames: Vec::new(), size: 0, limit, announced }
     }
 
     /// False if it does not fit.
@@ -55,12 +58,12 @@ impl Record {
 
 impl<B> Player<B> {
     pub(super) fn of(record: Record, rest: Original<B>) -> Self {
-        Self { frames: record.frames.into_iter(), size: record.size, rest }
+        Self { frames: record.frames.into_iter(), announced: record.announced, rest }
     }
 
     /// Without a record.
     pub(super) fn of_rest(rest: Original<B>) -> Self {
-        Self { frames: Vec::new().into_iter(), size: 0, rest }
+        Self { frames: Vec::new().into_iter(), announced: SizeHint::default(), rest }
     }
 }
 
@@ -71,7 +74,7 @@ impl<B: Body> Player<B> {
     {
         match self.frames.next() {
             Some(Passed::Data(data)) => {
-                self.size -= data.len();
+                self.announced = without(&self.announced, data.len() as u64);
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
             Some(Passed::Trailers(trailers)) => Poll::Ready(Some(Ok(Frame::trailers(*trailers)))),
@@ -84,13 +87,16 @@ impl<B: Body> Player<B> {
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
-        let mut hint = self.rest.size_hint();
-        let size = self.size as u64;
-        // In this order: a lower bound above the upper one is a panic.
-        if let Some(upper) = hint.upper() {
-            hint.set_upper(upper.saturating_add(size));
-        }
-        hint.set_lower(hint.lower().saturating_add(size));
-        hint
+        if self.frames.len() == 0 { self.rest.size_hint() } else { without(&self.announced, 0) }
     }
+}
+
+/// What is announced when so many bytes have passed. No bound can cross the other, which is a panic.
+fn without(announced: &SizeHint, passed: u64) -> SizeHint {
+    let mut hint = SizeHint::new();
+    hint.set_lower(announced.lower().saturating_sub(passed));
+    if let Some(upper) = announced.upper() {
+        hint.set_upper(upper.saturating_sub(passed));
+    }
+    hint
 }

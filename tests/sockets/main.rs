@@ -19,6 +19,7 @@ mod servers;
 mod stacks;
 #[cfg(feature = "reqwest")]
 mod tls;
+mod trailers;
 mod wire;
 
 use std::error::Error as StdError;

@@ -1,5 +1,6 @@
 //! The two ends of a recorded body, without any client.
 
+mod announcing;
 mod calling_back;
 mod kinds;
 mod limits;
