@@ -41,7 +41,8 @@ impl Origins {
             return Err(PassReason::Connect);
         }
         let allowed = match (uri.scheme(), uri.authority()) {
-            (Some(scheme), Some(authority)) => self.allows(scheme, authority),
+            // Without the slash, clients that parse the text again read on into another host.
+            (Some(scheme), Some(authority)) => uri.path().starts_with('/') && self.allows(scheme, authority),
             // The inner service knows where it goes; a `Host` that names somebody else would tell it otherwise, and so
             // would a path that is a host where it is joined to a base (RFC 3986 §5.2.2).
             (None, None) => is_path(uri.path()) && headers.get_all(HOST).iter().all(|host| self.names(host.as_bytes())),

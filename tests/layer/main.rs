@@ -7,6 +7,7 @@ mod buffered;
 mod called_back;
 mod challenges;
 mod dropping;
+mod joined;
 mod nested;
 mod outcome;
 mod readiness;
