@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
+use reqwest::ResponseBuilderExt;
 use reqwest::redirect::Policy;
 use sync_wrapper::SyncWrapper;
 use tower_service::Service;
@@ -106,11 +107,22 @@ impl Future for ReqwestFuture {
         match &mut self.state {
             State::Sending(sending) => {
                 let response = ready!(Pin::new(sending).poll(cx))?;
-                Poll::Ready(Ok(response.into()))
+                Poll::Ready(Ok(with_its_url(response)))
             }
             State::Failed(error) => Poll::Ready(Err(error.take().expect("polled after completion"))),
         }
     }
+}
+
+/// The URL goes along as an extension, for the way back to reqwest's own response: without it `url()` and the errors of
+/// that one name a host that was never asked.
+fn with_its_url(response: reqwest::Response) -> Response<reqwest::Body> {
+    let mut url = Response::builder().url(response.url().clone());
+    let mut response = Response::from(response);
+    if let Some(url) = url.extensions_mut() {
+        response.extensions_mut().extend(std::mem::take(url));
+    }
+    response
 }
 
 impl fmt::Debug for ReqwestFuture {

@@ -30,6 +30,7 @@ async fn c1_a_refused_request_is_healed_over_reqwest_and_its_answer_becomes_reqw
     let answer = unless_it_hangs(client.oneshot(echo(fake.origin(), "a body"))).await.unwrap();
     let answer: reqwest::Response = answer.into();
     assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(answer.url().as_str(), format!("{}/echo", fake.origin()));
     assert_eq!(answer.headers()["x-echo-method"], "POST");
     assert!(answer.extensions().get::<AuthOutcome>().unwrap().replayed());
     assert_eq!(answer.text().await.unwrap(), "a body");
