@@ -95,6 +95,24 @@
 //! | E3 | the token endpoint: https beyond loopback, no redirects, no proxy for loopback, no resending |
 //! | E6 | a token request that meets the layer is an error, not a hang |
 //!
+//! # Among other layers
+//!
+//! | layer | outside of this one | inside |
+//! |---|---|---|
+//! | timeout | **bounds both attempts and the wait for a token**; the renewal goes on for the others | bounds each attempt, not the wait; an attempt that took too long is not repeated |
+//! | retry, `n` attempts | each has its own replay: `2 × n` requests at the most. Not after a 401; sleep [`Error::retry_after`], or the attempts are spent on one hold | each of the two attempts is repeated with the token that it has: `2 × n` as well |
+//! | concurrency limit | a permit is kept while its request waits for a token | **holds nothing while waiting** |
+//! | load shed | **a replay waits for room** | a replay can be shed, and then that is the outcome |
+//! | rate limit | counts requests: the API sees up to twice as many | exact for the API; a `Buffer` between them makes it `Clone` |
+//! | buffer, decompression, boxes | as you like | as you like |
+//! | trace | one span for a request | one for each attempt; the token is marked sensitive |
+//! | request id | both attempts have the same | each has its own |
+//! | one that sets `authorization` | the request is passed on as it is, without the token | every 401 costs a renewal and a replay in vain |
+//! | one that sends to another host: redirects, a rewritten URI | **each target is looked at** | the token goes along |
+//!
+//! Two layers of this crate may stand in one stack: the outer one stamps, and the inner one passes on what is stamped. HTTP/2
+//! over hyper-util wants `HttpConnector::set_nodelay(true)`: without it a request with a body may wait 40 ms.
+//!
 //! # Limitations
 //!
 //! * Not wiped from memory: the buffers of hyper and rustls, an answer as it arrived, the kept copy of a request.
