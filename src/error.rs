@@ -18,6 +18,8 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 /// contains a token, a secret or a body; text of the authorization server is cut to 256 characters and cleaned of
 /// control characters. It does not repeat its cause: log the [`source`](std::error::Error::source) too.
 ///
+/// Each message has an entry in the crate's page on troubleshooting.
+///
 /// None of the predicates holds where neither the authorization server nor time can help: a setting that cannot be used,
 /// no tokio runtime, a transport that leads through the layer, a session that was ended, a token that is fixed or was
 /// brought unchanged, forced renewals that follow one another too fast, a logout that was not confirmed.
@@ -293,7 +295,7 @@ impl fmt::Display for Kind {
                  down or has no timers, or the transport or the secret's closure panicked",
             ),
             Self::NoRuntime => f.write_str(
-                "a renewal, as the end of a session, needs a tokio runtime: call from within one, or give the provider one with \
+                "a renewal, and the end of a session, need a tokio runtime: call from within one, or give the provider one with \
                  `.runtime(handle)`",
             ),
             Self::Recursive => f.write_str(
@@ -303,7 +305,10 @@ impl fmt::Display for Kind {
             Self::Ended => f.write_str("the session was ended: the next `token()` starts a new one"),
             Self::NotRenewable => f.write_str("a fixed token is neither renewed nor ended"),
             Self::Unchanged => f.write_str("the renewal brought the same token that was refused"),
-            Self::RefusedTooOften => f.write_str("the API refuses one fresh token after another"),
+            Self::RefusedTooOften => f.write_str(
+                "the API refuses one fresh token after another: check that no proxy strips `authorization`, and that \
+                 the token's realm is that of the API",
+            ),
             Self::EndRefused(status) => write!(
                 f,
                 "the session is forgotten here, but the authorization server did not confirm its end (status {})",
@@ -349,3 +354,6 @@ fn fmt_answer(f: &mut fmt::Formatter<'_>, status: StatusCode, code: Option<&str>
         None => write!(f, " (status {})", status.as_u16()),
     }
 }
+
+#[cfg(test)]
+mod tests;

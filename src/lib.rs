@@ -113,6 +113,8 @@
 //! Two layers of this crate may stand in one stack: the outer one stamps, and the inner one passes on what is stamped. HTTP/2
 //! over hyper-util wants `HttpConnector::set_nodelay(true)`: without it a request with a body may wait 40 ms.
 //!
+//! When something does not work, look up its message or symptom in [`troubleshooting`].
+//!
 //! # Limitations
 //!
 //! * Not wiped from memory: the buffers of hyper and rustls, an answer as it arrived, the kept copy of a request.
@@ -149,6 +151,9 @@ mod service;
 pub mod testing;
 mod token;
 mod transport;
+#[cfg(doc)]
+#[doc = include_str!("troubleshooting.md")]
+pub mod troubleshooting {}
 
 pub use credentials::Credentials;
 pub use environment::Environment;

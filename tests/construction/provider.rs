@@ -47,7 +47,7 @@ fn a_provider_that_would_have_to_wait_outside_a_runtime_says_so() {
     let fake = FakeNeonomics::new();
     let provider = fake.provider();
     let error = block_on(provider.token()).unwrap_err();
-    assert!(error.to_string().starts_with("a renewal, as the end of a session, needs a tokio runtime"), "{error}");
+    assert!(error.to_string().starts_with("a renewal, and the end of a session, need a tokio runtime"), "{error}");
     assert!(!error.is_transient() && error.retry_after().is_none());
     // The failure is the caller's and is held against nobody: no hold, no exchange, and it works where it can.
     assert!(provider.status().last_error.is_none());

@@ -180,7 +180,11 @@ async fn c9_ten_honest_revocations_within_five_seconds_are_seen_by_no_caller() {
     let response = client.clone().oneshot(echo(&fake, String::new())).await.unwrap();
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
     let error = response.extensions().get::<AuthOutcome>().unwrap().renewal_error().unwrap();
-    assert_eq!(error.to_string(), "the API refuses one fresh token after another; next attempt in 55 s");
+    assert_eq!(
+        error.to_string(),
+        "the API refuses one fresh token after another: check that no proxy strips `authorization`, and that \
+         the token's realm is that of the API; next attempt in 55 s"
+    );
     let wait = error.retry_after().unwrap();
     fake.expect().client_credentials(11).refresh(10).requests(1_001);
 

@@ -86,7 +86,12 @@ async fn e1_no_error_of_a_renewal_shows_a_secret() {
         assert_error("unchanged", &error, "the renewal brought the same token that was refused");
     }
     let error = provider.renew(&first).await.unwrap_err();
-    assert_error("refused too often", &error, "the API refuses one fresh token after another; next attempt in ");
+    assert_error(
+        "refused too often",
+        &error,
+        "the API refuses one fresh token after another: check that no proxy strips `authorization`, and that \
+         the token's realm is that of the API; next attempt in ",
+    );
 
     // Ended, and the end refused.
     server.next([refusal(400, &format!("no {REFRESH}1"), &format!("{SECRET} {ACCESS}"))]);
@@ -138,7 +143,7 @@ async fn e1_no_error_of_the_callers_making_shows_a_secret() {
 #[test]
 fn e1_no_error_outside_a_runtime_shows_a_secret() {
     let error = block_on(Server::default().provider().token()).unwrap_err();
-    assert_error("no runtime", &error, "a renewal, as the end of a session, needs a tokio runtime");
+    assert_error("no runtime", &error, "a renewal, and the end of a session, need a tokio runtime");
     let error = Server::default().builder_with(Credentials::new("", SECRET)).build().unwrap_err();
     assert_error("no id", &error, "the client id is empty");
 }
