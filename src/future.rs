@@ -7,14 +7,17 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Request, Response};
 use pin_project_lite::pin_project;
+use tokio::time::Sleep;
 use tower_service::Service;
 
 use crate::error::{BoxError, Error};
 use crate::outcome::{AuthOutcome, NoReplay, PassReason};
+use crate::readiness::Readiness;
 use crate::replay::Replay;
 use crate::service::{HttpService, Shared};
 use crate::token::{AccessToken, TokenFuture};
@@ -54,6 +57,8 @@ pin_project! {
         Sending { #[pin] attempt: S::Future, sent: Sent<S, R::Kept> },
         /// The first attempt was refused; its answer is kept.
         Renewing { renewing: Box<Renewing<S, S::Response, R::Kept>> },
+        /// There is a new token; the first attempt has yet to give the request back.
+        Recalling { recalling: Box<Renewing<S, S::Response, R::Kept>> },
         /// The answer of the first attempt is gone.
         PreparingAgain { preparing: Box<PreparingAgain<S, R::Body>> },
         /// The second attempt.
@@ -89,6 +94,8 @@ struct Preparing<S, B, R> {
 
 struct Renewing<S, Res, K> {
     renewal: TokenFuture,
+    /// How long the request is waited for, once that has begun.
+    patience: Option<Pin<Box<Sleep>>>,
     token: AccessToken,
     refused: Res,
     kept: K,
@@ -168,31 +175,46 @@ where
                         Verdict::Refused(renewing) => State::Renewing { renewing },
                     }
                 }
-                // ## Renewing => (Renewing | PreparingAgain | done)
+                // ## Renewing => (Recalling | done)
                 StateProj::Renewing { renewing } => {
                     let renewed = ready!(renewing.renewal.as_mut().poll(cx));
-                    if renewed.is_ok() && renewing.shared.provider.cached().is_none() {
-                        // It is gone again, as when the session was ended at once: while the answer is here, no other
-                        // error takes its place.
-                        renewing.renewal = renewing.shared.provider.renew_future(renewing.token.clone());
-                        continue;
-                    }
                     let StateOwn::Renewing { renewing } = state.as_mut().project_replace(State::Done) else {
                         unreachable!("matched above")
                     };
-                    let Renewing { token, refused, kept, shared, waited, .. } = *renewing;
                     if let Err(error) = renewed {
+                        let Renewing { refused, waited, .. } = *renewing;
                         let outcome = AuthOutcome { waited, renewal_error: Some(error), ..AuthOutcome::USUAL };
                         return Poll::Ready(Ok(outcome.on(refused)));
                     }
-                    let Some(request) = R::again(kept) else {
-                        let outcome = AuthOutcome { waited, ..AuthOutcome::USUAL };
-                        return Poll::Ready(Ok(outcome.on_unusual(refused)));
+                    State::Recalling { recalling: renewing }
+                }
+                // ## Recalling => (Renewing | PreparingAgain | done)
+                StateProj::Recalling { recalling } => {
+                    let is_here = recalling.shared.provider.cached().is_some();
+                    if is_here && R::poll_back(&recalling.kept, cx).is_pending() {
+                        ready!(recalling.poll_patience(cx));
+                    }
+                    let StateOwn::Recalling { recalling: mut renewing } = state.as_mut().project_replace(State::Done)
+                    else {
+                        unreachable!("matched above")
                     };
-                    // Before the service is asked for readiness: an answer that is not read may hold the only connection.
-                    drop(refused);
-                    let readiness = Readiness::after_refusal(shared, token);
-                    State::PreparingAgain { preparing: Box::new(PreparingAgain { readiness, request, waited }) }
+                    if is_here {
+                        let Renewing { token, refused, kept, shared, waited, .. } = *renewing;
+                        let Some(request) = R::again(kept) else {
+                            let outcome = AuthOutcome { waited, ..AuthOutcome::USUAL };
+                            return Poll::Ready(Ok(outcome.on_unusual(refused)));
+                        };
+                        // Before the service is asked for readiness: an answer that is not read may hold the only
+                        // connection.
+                        drop(refused);
+                        let readiness = Readiness::after_refusal(shared, token);
+                        State::PreparingAgain { preparing: Box::new(PreparingAgain { readiness, request, waited }) }
+                    } else {
+                        // The token is gone again, as when the session was ended: while the answer is here, no other
+                        // error takes its place.
+                        renewing.renewal = renewing.shared.provider.renew_future(renewing.token.clone());
+                        State::Renewing { renewing }
+                    }
                 }
                 // ## PreparingAgain => (Resending | done)
                 StateProj::PreparingAgain { preparing } => {
@@ -282,9 +304,10 @@ impl<S, K> Sent<S, K> {
         let outcome = self.outcome();
         let Self { shared, token, kept, waited } = self;
         shared.provider.counters().refusals.count();
-        if let Some(kept) = kept.filter(R::call_back) {
+        if let Some(kept) = kept.filter(R::halt) {
             let renewal = shared.provider.renew_future(token.clone());
-            return Verdict::Refused(Box::new(Renewing { renewal, token, refused, kept, shared, waited }));
+            let renewing = Renewing { renewal, patience: None, token, refused, kept, shared, waited };
+            return Verdict::Refused(Box::new(renewing));
         }
         shared.provider.renew_behind(&token);
         Verdict::Final(outcome.on_unusual(refused))
@@ -295,70 +318,16 @@ impl<S, K> Sent<S, K> {
     }
 }
 
-/// A usable token and a ready service, the token looked at last: what an attempt needs when it cannot be made at once.
-struct Readiness<S> {
-    shared: Arc<Shared<S>>,
-    /// The token that the first attempt was refused with, for a second one.
-    refused: Option<AccessToken>,
-    phase: Phase<S>,
-}
+/// How long a first attempt has, once the token is renewed, to give back what it holds of its request. A client that
+/// can do so at all does it as soon as it runs; one that waits for room to send does not.
+const PATIENCE: Duration = Duration::from_secs(1);
 
-enum Phase<S> {
-    /// Nothing is reserved meanwhile.
-    AwaitingToken(TokenFuture),
-    MakingReady(S),
-}
-
-impl<S> Readiness<S> {
-    /// For a first attempt: there is no token yet.
-    fn after_token(shared: Arc<Shared<S>>) -> Self {
-        let phase = Phase::AwaitingToken(shared.provider.token_future());
-        Self { shared, refused: None, phase }
-    }
-
-    /// For a second attempt: this token was refused, and has just been replaced.
-    fn after_refusal(shared: Arc<Shared<S>>, token: AccessToken) -> Self
-    where
-        S: Clone,
-    {
-        let phase = Phase::MakingReady(shared.spare());
-        Self { shared, refused: Some(token), phase }
-    }
-
-    fn poll<B>(&mut self, cx: &mut Context<'_>) -> Poll<Result<AccessToken, BoxError>>
-    where
-        S: HttpService<B>,
-    {
-        loop {
-            self.phase = match &mut self.phase {
-                // ## AwaitingToken => (MakingReady | error)
-                Phase::AwaitingToken(token) => {
-                    ready!(token.as_mut().poll(cx))?;
-                    Phase::MakingReady(self.shared.spare())
-                }
-                // ## MakingReady => (done | AwaitingToken | error)
-                Phase::MakingReady(service) => {
-                    ready!(service.poll_ready(cx)).map_err(Into::into)?;
-                    match self.shared.provider.usable() {
-                        Some(token) => return Poll::Ready(Ok(token)),
-                        // It expired while the service made itself ready; or the session was ended, and then a late
-                        // refusal must not start another.
-                        None => Phase::AwaitingToken(match &self.refused {
-                            Some(refused) => self.shared.provider.renew_future(refused.clone()),
-                            None => self.shared.provider.token_future(),
-                        }),
-                    }
-                }
-            }
+impl<S, Res, K> Renewing<S, Res, K> {
+    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.patience.is_none() {
+            self.patience = self.shared.provider.sleep(PATIENCE);
         }
-    }
-
-    /// The service, which may be called once, after `poll` came to its end.
-    fn into_ready(self) -> (S, Arc<Shared<S>>) {
-        match self.phase {
-            Phase::MakingReady(service) => (service, self.shared),
-            Phase::AwaitingToken(_) => unreachable!("polled to its end"),
-        }
+        self.patience.as_mut().map_or(Poll::Ready(()), |patience| patience.as_mut().poll(cx))
     }
 }
 

@@ -46,8 +46,10 @@ impl<R> NeonomicsAuthLayer<R> {
     /// and then the rest of the original. A body that is larger, or that fails, is sent once: its 401 comes back, and a
     /// renewal starts in the background.
     ///
-    /// A body that is still being sent when the refusal comes is called back: it fails for the first attempt, which has
-    /// its answer. If the inner service has not let go of it by the time the token is renewed, the 401 is returned.
+    /// A body that is still being sent when the refusal comes pauses until there is a new token. Then it is called back:
+    /// it fails for the first attempt, which has its answer (over HTTP/1.1 the connection goes with it). If there is no
+    /// new token, or the inner service has not let go of the body a second later, as when it waits for room to send, the
+    /// 401 is returned and the body goes on.
     ///
     /// `limit` bounds the bytes of data of one request; each frame costs some 40 bytes more, and keeps the allocation
     /// behind its [`Bytes`](bytes::Bytes) alive.

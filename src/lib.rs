@@ -143,6 +143,7 @@ mod future;
 mod layer;
 mod origin;
 mod outcome;
+mod readiness;
 mod refusal;
 pub mod replay;
 mod secret;

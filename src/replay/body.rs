@@ -50,22 +50,34 @@ struct Shared<B> {
     record: Option<Record>,
     /// The original, when the attempt does not hold it any more.
     returned: Option<Original<B>>,
-    /// The next poll of the attempt gives the original back, and fails.
-    called_back: bool,
+    claim: Claim,
     /// Of the attempt, when it last had to wait for a frame.
     waker: Option<Waker>,
+    /// Of whoever waits for the original to be given back.
+    asker: Option<Waker>,
+}
+
+/// What the recording wants of an attempt that holds the original.
+#[derive(Clone, Copy, PartialEq)]
+enum Claim {
+    None,
+    /// It takes no further frame, and waits for what is decided: a failure now might spoil the answer it has.
+    Halt,
+    /// Its next poll gives the original back, and fails.
+    Return,
 }
 
 impl<B: Body> ReplayBody<B> {
     /// Recorded up to `limit` bytes of data. There is no recording of a body that announces more.
     pub(crate) fn recorded(body: B, limit: usize) -> (Self, Option<Recording<B>>) {
+        let ended = body.is_end_stream();
         let announced = body.size_hint();
         if announced.lower() > limit as u64 {
             return (Self::untouched(body), None);
         }
-        let ended = body.is_end_stream();
-        let record = Some(Record::up_to(limit, announced));
-        let shared = Arc::new(Mutex::new(Shared { record, returned: None, called_back: false, waker: None }));
+        let record = Some(Record::up_to(limit, (!ended).then_some(announced)));
+        let shared =
+            Arc::new(Mutex::new(Shared { record, returned: None, claim: Claim::None, waker: None, asker: None }));
         let recording = Recording(Arc::clone(&shared));
         let mut recorded = Self(State::Recorded(Recorder { original: Original::of(body), shared }));
         if ended {
@@ -82,24 +94,38 @@ impl<B: Body> ReplayBody<B> {
 }
 
 impl<B> Recording<B> {
-    /// Whether the body can be played again. If the attempt still holds it, it is asked to give it back: its next poll
-    /// fails.
-    pub(crate) fn call_back(&self) -> bool {
+    /// Whether the body can be played again, as far as one knows. If the attempt still holds it, it pauses until it is
+    /// [called back](Self::poll_back), or the recording is dropped.
+    pub(crate) fn halt(&self) -> bool {
         let mut shared = lock(&self.0);
-        if shared.record.is_none() {
-            return false;
+        let playable = shared.record.is_some();
+        if playable {
+            shared.claim = Claim::Halt;
         }
-        shared.called_back = shared.returned.is_none();
-        let waker = if shared.called_back { shared.waker.take() } else { None };
+        playable
+    }
+
+    /// If the attempt still holds the body, it is asked to give it back: its next poll fails. Ready when it is known
+    /// whether the body can be [played](Self::play): it is back, or is lost.
+    pub(crate) fn poll_back(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut shared = lock(&self.0);
+        if shared.record.is_none() || shared.returned.is_some() {
+            return Poll::Ready(());
+        }
+        shared.claim = Claim::Return;
+        let replaced = shared.asker.replace(cx.waker().clone());
+        let waker = shared.waker.take();
         drop(shared);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-        true
+        drop(replaced);
+        wake(waker);
+        Poll::Pending
     }
 
     /// From the first byte on; none if it is too large, has failed, or was not given back.
-    pub(crate) fn play(self) -> Option<ReplayBody<B>> {
+    pub(crate) fn play(self) -> Option<ReplayBody<B>>
+    where
+        B: Body,
+    {
         let mut shared = lock(&self.0);
         let rest = shared.returned.take()?;
         let record = shared.record.take()?;
@@ -111,8 +137,12 @@ impl<B> Drop for Recording<B> {
     fn drop(&mut self) {
         let mut shared = lock(&self.0);
         let unwanted = (shared.record.take(), shared.returned.take());
+        shared.claim = Claim::None;
+        let waker = shared.waker.take();
         drop(shared);
         drop(unwanted);
+        // If the attempt still holds the original, it goes on.
+        wake(waker);
     }
 }
 
@@ -129,8 +159,10 @@ where
             // ## Recorded => (Recorded | Played | Over)
             State::Recorded(recorder) => {
                 // Asked before the poll: a frame that is taken must be recorded.
-                if lock(&recorder.shared).called_back {
-                    return this.hand_over();
+                match recorder.heed(cx.waker()) {
+                    Claim::None => {}
+                    Claim::Halt => return Poll::Pending,
+                    Claim::Return => return this.hand_over(),
                 }
                 match recorder.poll_original(cx) {
                     Poll::Ready(Some(Ok(frame))) => {
@@ -207,8 +239,10 @@ impl<B> ReplayBody<B> {
                 Some(_) => locked.returned.replace(original),
                 None => Some(original),
             };
+            let asker = locked.asker.take();
             drop(locked);
             drop(unwanted);
+            wake(asker);
         }
     }
 }
@@ -237,16 +271,40 @@ impl<B> Recorder<B> {
     fn record(&self, frame: &Frame<Bytes>) -> bool {
         let mut shared = lock(&self.shared);
         let recorded = shared.record.as_mut().is_some_and(|record| record.push(frame));
-        let spoilt = if recorded { None } else { shared.record.take() };
+        let (spoilt, asker) = if recorded { (None, None) } else { (shared.record.take(), shared.asker.take()) };
         drop(shared);
         drop(spoilt);
+        wake(asker);
         recorded
+    }
+
+    /// What is wanted of the attempt; one that is halted is woken when that is over.
+    fn heed(&self, waker: &Waker) -> Claim
+    where
+        B: Body,
+    {
+        let claim = lock(&self.shared).claim;
+        if claim != Claim::Halt {
+            return claim;
+        }
+        // Where nothing is left, there is nothing to halt.
+        if self.original.is_end_stream() {
+            return Claim::None;
+        }
+        let mut shared = lock(&self.shared);
+        if shared.claim != Claim::Halt {
+            return shared.claim;
+        }
+        let replaced = shared.waker.replace(waker.clone());
+        drop(shared);
+        drop(replaced);
+        Claim::Halt
     }
 
     /// Whether the attempt may go on waiting for a frame; it is woken when it is called back.
     fn may_wait(&self, waker: &Waker) -> bool {
         let mut shared = lock(&self.shared);
-        if shared.called_back {
+        if shared.claim == Claim::Return {
             return false;
         }
         let replaced = shared.waker.replace(waker.clone());
@@ -268,6 +326,12 @@ impl<B> Drop for Failure<'_, B> {
 
 fn lock<B>(shared: &Mutex<Shared<B>>) -> MutexGuard<'_, Shared<B>> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
 }
 
 impl<B> fmt::Debug for ReplayBody<B> {

@@ -8,6 +8,7 @@ mod record;
 
 use std::convert::Infallible;
 use std::fmt;
+use std::task::{Context, Poll};
 
 use http::Request;
 use http::request::Parts;
@@ -42,9 +43,14 @@ pub trait Replay<B>: sealed::Sealed {
     fn keep(&self, request: Request<B>) -> (Request<Self::Body>, Option<Self::Kept>);
 
     /// The first attempt was refused: whether a second one can be made. What the first one still holds of the request
-    /// is called back.
+    /// is halted.
     #[doc(hidden)]
-    fn call_back(kept: &Self::Kept) -> bool;
+    fn halt(kept: &Self::Kept) -> bool;
+
+    /// There is a new token: what the first attempt still holds of the request is called back. Ready when it is back, or
+    /// is lost.
+    #[doc(hidden)]
+    fn poll_back(kept: &Self::Kept, cx: &mut Context<'_>) -> Poll<()>;
 
     /// The request for the second attempt, as it was; `None`: it has not been given back.
     #[doc(hidden)]
@@ -88,8 +94,12 @@ impl<B: Clone> Replay<B> for CloneBody {
         (request, Some(kept))
     }
 
-    fn call_back(_: &Request<B>) -> bool {
+    fn halt(_: &Request<B>) -> bool {
         true
+    }
+
+    fn poll_back(_: &Request<B>, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
     }
 
     fn again(kept: Request<B>) -> Option<Request<B>> {
@@ -109,7 +119,11 @@ impl<B> Replay<B> for WithoutRetry {
         (request, None)
     }
 
-    fn call_back(kept: &Infallible) -> bool {
+    fn halt(kept: &Infallible) -> bool {
+        match *kept {}
+    }
+
+    fn poll_back(kept: &Infallible, _: &mut Context<'_>) -> Poll<()> {
         match *kept {}
     }
 
@@ -154,8 +168,12 @@ where
         Recorded::of(request, self.limit)
     }
 
-    fn call_back(kept: &Recorded<B>) -> bool {
-        kept.body.call_back()
+    fn halt(kept: &Recorded<B>) -> bool {
+        kept.body.halt()
+    }
+
+    fn poll_back(kept: &Recorded<B>, cx: &mut Context<'_>) -> Poll<()> {
+        kept.body.poll_back(cx)
     }
 
     fn again(kept: Recorded<B>) -> Option<Request<ReplayBody<B>>> {
@@ -180,8 +198,12 @@ where
         (request.map(&self.wrap), kept.map(|kept| (kept, self.wrap.clone())))
     }
 
-    fn call_back((kept, _): &(Recorded<B>, F)) -> bool {
-        kept.body.call_back()
+    fn halt((kept, _): &(Recorded<B>, F)) -> bool {
+        kept.body.halt()
+    }
+
+    fn poll_back((kept, _): &(Recorded<B>, F), cx: &mut Context<'_>) -> Poll<()> {
+        kept.body.poll_back(cx)
     }
 
     fn again((kept, wrap): (Recorded<B>, F)) -> Option<Request<C>> {

@@ -15,8 +15,8 @@ pub(super) struct Record {
     /// Bytes of data in `frames`.
     size: usize,
     limit: usize,
-    /// What the original announced before the first of them.
-    announced: SizeHint,
+    /// What the original announced before the first of them; none if that was its end.
+    announced: Option<SizeHint>,
 }
 
 pub(super) enum Passed {
@@ -35,7 +35,7 @@ pub(super) struct Player<B> {
 
 impl Record {
     /// An empty one, of a body that announces so much.
-    pub(super) fn up_to(limit: usize, announced: SizeHint) -> Self {
+    pub(super) fn up_to(limit: usize, announced: Option<SizeHint>) -> Self {
         Self { frames: Vec::new(), size: 0, limit, announced }
     }
 
@@ -57,8 +57,16 @@ impl Record {
 }
 
 impl<B> Player<B> {
-    pub(super) fn of(record: Record, rest: Original<B>) -> Self {
-        Self { frames: record.frames.into_iter(), announced: record.announced, rest }
+    pub(super) fn of(record: Record, rest: Original<B>) -> Self
+    where
+        B: Body,
+    {
+        let Record { mut frames, announced, .. } = record;
+        if frames.is_empty() && announced.is_some() {
+            // It may have proved empty, and must not say so now, as it did not before: clients send that in another form.
+            frames.push(Passed::Data(Bytes::new()));
+        }
+        Self { frames: frames.into_iter(), announced: announced.unwrap_or_default(), rest }
     }
 
     /// Without a record.
@@ -73,12 +81,12 @@ impl<B: Body> Player<B> {
         B::Error: Into<BoxError>,
     {
         match self.frames.next() {
-            Some(Passed::Data(data)) => {
+            Some(Passed::Data(data)) if !data.is_empty() => {
                 self.announced = without(&self.announced, data.len() as u64);
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
             Some(Passed::Trailers(trailers)) => Poll::Ready(Some(Ok(Frame::trailers(*trailers)))),
-            None => self.rest.poll_frame(cx),
+            Some(Passed::Data(_)) | None => self.rest.poll_frame(cx),
         }
     }
 
@@ -87,7 +95,7 @@ impl<B: Body> Player<B> {
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
-        if self.frames.len() == 0 { self.rest.size_hint() } else { without(&self.announced, 0) }
+        if self.frames.len() == 0 { self.rest.size_hint() } else { self.announced }
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::time::{Sleep, sleep};
 
 use crate::credentials::Credentials;
 use crate::environment::Environment;
@@ -200,6 +201,13 @@ impl TokenProvider {
             // Settled, joined or started: nobody is there to be told which.
             drop(self.board(source, Wanted::InsteadOf(rejected), false));
         }
+    }
+
+    /// By the timer of the runtime that renewals have, whoever polls it; none where there is none.
+    pub(crate) fn sleep(&self, duration: Duration) -> Option<Pin<Box<Sleep>>> {
+        let runtime = self.shared.source.as_ref()?.runtime(false)?;
+        let _entered = runtime.enter();
+        Some(Box::pin(sleep(duration)))
     }
 
     /// A handle that does not keep the provider.

@@ -1,6 +1,7 @@
 //! What is kept of a request is decided in this crate.
 
 use std::convert::Infallible;
+use std::task::{Context, Poll};
 
 use http::Request;
 use neonomics_auth::replay::Replay;
@@ -19,7 +20,11 @@ impl<B> Replay<B> for Mine {
         (request, None)
     }
 
-    fn call_back(kept: &Infallible) -> bool {
+    fn halt(kept: &Infallible) -> bool {
+        match *kept {}
+    }
+
+    fn poll_back(kept: &Infallible, _: &mut Context<'_>) -> Poll<()> {
         match *kept {}
     }
 

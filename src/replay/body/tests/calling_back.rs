@@ -3,11 +3,12 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Context;
 
 use tokio_test::task::spawn;
 
 use super::script::{
-    Polled, Script, Step, called_back, data, outlook, played, poll, poll_all, polled, recorded, trailers,
+    Polled, Script, Step, call_back, called_back, data, outlook, played, poll, poll_all, polled, recorded, trailers,
 };
 use crate::replay::body::{Recording, ReplayBody};
 
@@ -30,11 +31,82 @@ fn c6_a_body_that_is_held_is_not_back() {
             poll(&mut attempt);
         }
         // It can be played again, once it is back; it is not.
-        assert!(recording.call_back());
+        assert!(call_back(&recording));
         assert!(recording.play().is_none());
-        // Nobody waits for it any more. It was promised that it fails, and it does, without a poll of the original.
-        assert_eq!(poll(&mut attempt), called_back());
-        assert_eq!(poll(&mut attempt), Polled::End);
+        // Nobody waits for it any more: it goes on as if it had not been asked for.
+        assert_eq!(poll_all(&mut attempt), whole(true).split_off(polls));
+    }
+}
+
+/// There is an answer that a failure might spoil, and no decision yet.
+// lessons 23, 29
+#[test]
+fn c6_halted_the_attempt_takes_no_further_frame_and_goes_on_when_it_is_let_go() {
+    for polls in 0..4 {
+        let (mut attempt, recording) = recorded(body(), 100);
+        for _ in 0..polls {
+            poll(&mut attempt);
+        }
+        assert!(recording.halt());
+        assert_eq!(poll(&mut attempt), Polled::Pending);
+        assert_eq!(poll(&mut attempt), Polled::Pending);
+        assert!(!attempt.is_woken());
+        drop(recording);
+        assert!(attempt.is_woken());
+        assert_eq!(poll_all(&mut attempt), whole(true).split_off(polls));
+    }
+}
+
+// lesson 23
+#[test]
+fn c6_halted_the_attempt_is_woken_when_it_is_called_back() {
+    let (mut attempt, recording) = recorded(body(), 100);
+    poll(&mut attempt);
+    assert!(recording.halt());
+    assert_eq!(poll(&mut attempt), Polled::Pending);
+    assert!(call_back(&recording));
+    assert!(attempt.is_woken());
+    assert_eq!(poll(&mut attempt), called_back());
+    assert_eq!(poll_all(&mut played(recording)), whole(true));
+}
+
+// lesson 23
+#[test]
+fn c6_who_waits_for_the_body_is_woken_when_it_is_back() {
+    for dropped in [false, true] {
+        let (mut attempt, recording) = recorded(body(), 100);
+        let mut asker = spawn(());
+        assert!(asker.enter(|cx, _| recording.poll_back(cx)).is_pending());
+        assert!(!asker.is_woken());
+        if dropped {
+            drop(attempt);
+        } else {
+            assert_eq!(poll(&mut attempt), called_back());
+        }
+        assert!(asker.is_woken());
+        assert!(asker.enter(|cx, _| recording.poll_back(cx)).is_ready());
+        assert_eq!(poll_all(&mut played(recording)), whole(true));
+    }
+}
+
+// lesson 24
+#[test]
+fn c6_who_waits_for_the_body_is_woken_when_it_is_lost() {
+    // The poll that exceeds the limit, or fails, has begun when the body is called back.
+    for (step, limit) in [(data("two"), 2), (Step::Fail, 100)] {
+        let (slot, asker) = (Slot::default(), Rc::new(RefCell::new(spawn(()))));
+        let (calls, asks) = (Rc::clone(&slot), Rc::clone(&asker));
+        let call_back = move || {
+            let pending = |cx: &mut Context<'_>| calls.borrow().as_ref().unwrap().poll_back(cx).is_pending();
+            assert!(asks.borrow_mut().enter(|cx, _| pending(cx)));
+        };
+        let (mut attempt, recording) = recorded(Script::of([Step::Meanwhile(Box::new(call_back)), step]), limit);
+        slot.replace(Some(recording));
+        poll(&mut attempt);
+        assert!(asker.borrow().is_woken());
+        let recording = slot.take().unwrap();
+        assert!(asker.borrow_mut().enter(|cx, _| recording.poll_back(cx)).is_ready());
+        assert!(recording.play().is_none());
     }
 }
 
@@ -47,9 +119,9 @@ fn c6_called_back_the_next_poll_fails_and_gives_the_body_back() {
         for _ in 0..polls {
             poll(&mut attempt);
         }
-        assert!(recording.call_back());
+        assert!(call_back(&recording));
         // Called back twice is called back.
-        assert!(recording.call_back());
+        assert!(call_back(&recording));
         assert_eq!(poll(&mut attempt), called_back());
         assert_eq!(outlook(&*attempt), (0, Some(0), true));
         assert_eq!(poll(&mut attempt), Polled::End);
@@ -66,7 +138,7 @@ fn c6_called_back_while_it_waits_for_a_frame_the_attempt_is_woken() {
     poll(&mut attempt);
     assert_eq!(poll(&mut attempt), Polled::Pending);
     assert!(!attempt.is_woken());
-    assert!(recording.call_back());
+    assert!(call_back(&recording));
     assert!(attempt.is_woken());
     assert_eq!(poll(&mut attempt), called_back());
     assert_eq!(poll_all(&mut played(recording)), whole(false));
@@ -88,7 +160,7 @@ fn c6_the_task_that_waited_last_is_woken() {
     let mut second = spawn(attempt);
     poll(&mut second);
     assert_eq!((first.waker_ref_count(), second.waker_ref_count()), (1, 2));
-    assert!(recording.call_back());
+    assert!(call_back(&recording));
     assert!(!first.is_woken());
     assert!(second.is_woken());
     assert_eq!(second.waker_ref_count(), 1);
@@ -103,12 +175,12 @@ fn c6_called_back_after_it_was_given_back_nothing_more_happens() {
             poll(&mut attempt);
         }
         if polls == 5 {
-            assert!(recording.call_back());
+            assert!(call_back(&recording));
             assert!(!attempt.is_woken());
             assert_eq!(poll(&mut attempt), Polled::End);
         } else {
             drop(attempt);
-            assert!(recording.call_back());
+            assert!(call_back(&recording));
         }
         assert_eq!(poll_all(&mut played(recording)), whole(polls < 2));
     }
@@ -118,7 +190,7 @@ fn c6_called_back_after_it_was_given_back_nothing_more_happens() {
 fn c6_called_back_a_body_that_is_dropped_instead_of_polled_is_back_as_well() {
     let (mut attempt, recording) = recorded(body(), 100);
     poll(&mut attempt);
-    assert!(recording.call_back());
+    assert!(call_back(&recording));
     drop(attempt);
     assert_eq!(poll_all(&mut played(recording)), whole(true));
 }
@@ -130,7 +202,7 @@ fn c6_called_back_where_nothing_is_left_the_attempt_is_not_failed() {
     poll(&mut attempt);
     assert_eq!(poll(&mut attempt), Polled::Pending);
     assert!(outlook(&*attempt).2);
-    assert!(recording.call_back());
+    assert!(call_back(&recording));
     assert!(attempt.is_woken());
     // It has said that nothing follows.
     assert_eq!(poll(&mut attempt), Polled::End);
@@ -141,10 +213,10 @@ fn c6_called_back_where_nothing_is_left_the_attempt_is_not_failed() {
 fn c6_called_back_and_then_not_wanted_the_body_goes_with_the_attempt() {
     let alive = Arc::new(());
     let (mut attempt, recording) = recorded(body().watched(&alive), 100);
-    assert!(recording.call_back());
+    assert!(call_back(&recording));
     drop(recording);
     assert_eq!(Arc::strong_count(&alive), 2);
-    assert_eq!(poll(&mut attempt), called_back());
+    assert_eq!(poll_all(&mut attempt), whole(true));
     assert_eq!(Arc::strong_count(&alive), 1);
 }
 
@@ -156,7 +228,7 @@ type Slot = Rc<RefCell<Option<Recording<Script>>>>;
 fn called_back_during(step: Step, limit: usize) -> (tokio_test::task::Spawn<ReplayBody<Script>>, Slot) {
     let slot = Slot::default();
     let calls = Rc::clone(&slot);
-    let call_back = move || assert!(calls.borrow().as_ref().unwrap().call_back());
+    let call_back = move || assert!(call_back(calls.borrow().as_ref().unwrap()));
     let body = Script::of([data("one"), Step::Meanwhile(Box::new(call_back)), step, data("rest")]);
     let (attempt, recording) = recorded(body, limit);
     slot.replace(Some(recording));

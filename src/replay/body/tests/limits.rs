@@ -30,7 +30,7 @@ fn c6_the_limit_is_exact() {
             let (mut attempt, recording) = recorded(Script::of(steps), limit);
             let all = poll_all(&mut attempt);
             assert_eq!(all.len(), frames.len() + 2);
-            assert_eq!(recording.call_back(), limit >= size, "{frames:?} with {limit}");
+            assert_eq!(recording.halt(), limit >= size, "{frames:?} with {limit}");
             match recording.play() {
                 None => assert!(limit < size),
                 Some(second) => {
@@ -80,7 +80,7 @@ fn c6_over_the_limit_the_record_is_gone_at_once_and_the_attempt_goes_on() {
     assert_eq!(Arc::strong_count(&over), 1);
 
     // It is not called back: it can go on to its end.
-    assert!(!recording.call_back());
+    assert!(!recording.halt());
     assert_eq!(poll(&mut attempt), Polled::Data(Bytes::from_static(&[7])));
     assert_eq!(Arc::strong_count(&later), 1, "recorded no more");
     assert_eq!(poll_all(&mut attempt), [Polled::Trailers(trailers()), Polled::End]);
@@ -100,7 +100,7 @@ fn c6_a_body_that_failed_is_not_played_again() {
     // Nothing of it is kept, not even the body.
     assert_eq!((Arc::strong_count(&frame), Arc::strong_count(&alive)), (1, 1));
     assert_eq!(poll(&mut attempt), Polled::End);
-    assert!(!recording.call_back());
+    assert!(!recording.halt());
     assert!(recording.play().is_none());
 }
 
@@ -125,7 +125,7 @@ fn c6_a_body_that_panicked_is_not_played_again() {
 
     // Who knows what is left of it: the record is gone. Nothing is poisoned, and what is dropped is dropped.
     assert_eq!(Arc::strong_count(&frame), 1);
-    assert!(!recording.call_back());
+    assert!(!recording.halt());
     assert_eq!(poll(&mut attempt), polled("rest"));
     drop(attempt);
     assert!(recording.play().is_none());

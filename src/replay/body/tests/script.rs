@@ -146,6 +146,13 @@ pub(super) fn called_back() -> Polled {
     Polled::Failed(text.to_owned())
 }
 
+/// Halted, and asked for at once. Whether it can be played again, as far as one knows.
+pub(super) fn call_back<B>(recording: &Recording<B>) -> bool {
+    let playable = recording.halt();
+    spawn(()).enter(|cx, _| recording.poll_back(cx).is_pending());
+    playable
+}
+
 /// Both ends of a recorded body, the attempt on a task of its own.
 pub(super) fn recorded<B>(body: B, limit: usize) -> (Spawn<ReplayBody<B>>, Recording<B>)
 where

@@ -118,7 +118,7 @@ fn c10_an_empty_body_is_back_though_nobody_polls_it() {
     // Known to be empty: clients send no body, and some keep it until the answer is there.
     let (attempt, recording) = recorded(Script::of([]).announcing(Announced::Exactly).telling_its_end(true), 0);
     assert_eq!(outlook(&*attempt), (0, Some(0), true));
-    assert!(recording.call_back());
+    assert!(recording.halt());
     let mut second = played(recording);
     assert_eq!(outlook(&*second), (0, Some(0), true));
     assert_eq!(poll(&mut second), Polled::End);
