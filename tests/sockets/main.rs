@@ -10,16 +10,21 @@ mod connections;
 mod crowds;
 #[cfg(feature = "reqwest")]
 mod default_transport;
+mod names;
+mod producer;
 mod redirects;
+mod refuser;
 #[cfg(feature = "reqwest")]
 mod reqwest_service;
 #[cfg(feature = "reqwest")]
 mod runtimes;
 mod servers;
+mod socket;
 mod stacks;
 #[cfg(feature = "reqwest")]
 mod tls;
 mod trailers;
+mod uploads;
 mod wire;
 
 use std::error::Error as StdError;

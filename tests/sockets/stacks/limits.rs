@@ -3,6 +3,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::poll;
@@ -101,7 +102,11 @@ const PERMITS: usize = 10;
 // lesson 22
 #[tokio::test]
 async fn b5_a_thousand_callers_share_ten_permits_through_two_renewals() {
-    for scene in Scene::each().await {
+    for mut scene in Scene::each().await {
+        // The renewal stands until all have been refused, however long that takes on this machine.
+        let patient = TokenProvider::builder(scene.fake.environment(), scene.fake.credentials());
+        let patient = patient.transport(scene.client.clone()).renewal_timeout(Duration::from_secs(60));
+        scene.provider = patient.build().unwrap();
         let under_way = Arc::new(UnderWay::default());
         let client =
             scene.auth().layer(ConcurrencyLimit::new(counted(scene.client.clone(), Arc::clone(&under_way)), PERMITS));

@@ -128,6 +128,14 @@ async fn c1_a_second_attempt_that_times_out_is_the_outcome_and_the_refusal_is_no
         let error = ask(client, scene.request()).await.err().unwrap();
         assert!(error.is::<Elapsed>(), "{:?}: {error:?}", scene.version);
         scene.assert_seen("the second hangs", Seen { attempts: 2, refused: 1, exchanges: 2, replays: 1 });
+
+        // One around the layer ends the second attempt as well.
+        scene.fake.refuse_requests(1);
+        scene.fake.fail_requests(1, Fault::Hang);
+        let client = ServiceBuilder::new().timeout(LIMIT).layer(scene.auth()).service(scene.client.clone());
+        let error = ask(client, scene.request()).await.err().unwrap();
+        assert!(error.is::<Elapsed>(), "{:?}: {error:?}", scene.version);
+        scene.assert_seen("it hangs again", Seen { attempts: 4, refused: 2, exchanges: 3, replays: 2 });
     }))
     .await;
 }
