@@ -43,9 +43,12 @@ impl Banks {
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
+    let mut connector = HttpConnector::new();
+    // Else the body of a request waits until its head is acknowledged.
+    connector.set_nodelay(true);
+    let http1 = Client::builder(TokioExecutor::new()).build(connector.clone());
     // HTTP/2 by prior knowledge; a TLS connector would negotiate it.
-    let http1 = Client::builder(TokioExecutor::new()).build_http();
-    let http2 = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
+    let http2 = Client::builder(TokioExecutor::new()).http2_only(true).build(connector);
     show(Version::HTTP_11, http1).await?;
     show(Version::HTTP_2, http2).await
 }

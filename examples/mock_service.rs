@@ -1,5 +1,5 @@
 //! How to test code of your own that calls Neonomics: against scripted answers, and against an embedded Neonomics in
-//! which an hour takes no time. Either of the two is a `#[tokio::test(start_paused = true)]` of yours.
+//! which an hour takes no time. Make each of the two functions a `#[tokio::test(start_paused = true)]`.
 
 use std::time::Duration;
 

@@ -34,10 +34,11 @@ struct Bank {
 }
 
 impl Bank {
-    fn new(channel: Channel, provider: TokenProvider) -> Self {
+    /// `origin` is where the channel leads: a client without it names no host, and the token goes wherever that goes.
+    fn new(channel: Channel, origin: http::Uri, provider: TokenProvider) -> Self {
         // Up to 64 KiB of a call are kept, so that it can be made once more.
         let layer = NeonomicsAuthLayer::new(provider).buffer_body_with(64 << 10, Body::new as Wrap);
-        Self { health: HealthClient::new(layer.layer(channel)) }
+        Self { health: HealthClient::with_origin(layer.layer(channel), origin) }
     }
 
     async fn is_open(&mut self) -> Result<bool, Status> {
@@ -51,10 +52,10 @@ async fn main() -> Result<(), BoxError> {
     let fake = FakeNeonomics::new();
     let origin = serve(fake.clone()).await?;
 
-    // For the real one: TokenProvider::new(Environment::sandbox(), Credentials::from_env()?)?
+    // For a real one: TokenProvider::new(Environment::realm(…)?, Credentials::from_env()?)?
     let environment = Environment::realm(format!("{}/auth/realms/sandbox", fake.origin()), &origin)?;
     let provider = TokenProvider::builder(environment, fake.credentials()).transport(fake.clone()).build()?;
-    let mut bank = Bank::new(Channel::from_shared(origin)?.connect_lazy(), provider.clone());
+    let mut bank = Bank::new(Channel::from_shared(origin.clone())?.connect_lazy(), origin.parse()?, provider.clone());
 
     assert!(bank.is_open().await?);
     fake.expect().client_credentials(1).refresh(0).requests(1).unauthorized(0);

@@ -18,7 +18,7 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 /// contains a token, a secret or a body; text of the authorization server is cut to 256 characters and cleaned of
 /// control characters. It does not repeat its cause: log the [`source`](std::error::Error::source) too.
 ///
-/// Each message has an entry in the crate's page on troubleshooting.
+/// Each message has an entry in [`troubleshooting`](crate::troubleshooting).
 ///
 /// None of the predicates holds where neither the authorization server nor time can help: a setting that cannot be used,
 /// no tokio runtime, a transport that leads through the layer, a session that was ended, a token that is fixed or was

@@ -100,18 +100,21 @@
 //! | layer | outside of this one | inside |
 //! |---|---|---|
 //! | timeout | **bounds both attempts and the wait for a token**; the renewal goes on for the others | bounds each attempt, not the wait; an attempt that took too long is not repeated |
-//! | retry, `n` attempts | each has its own replay: `2 × n` requests at the most. Not after a 401; sleep [`Error::retry_after`], or the attempts are spent on one hold | each of the two attempts is repeated with the token that it has: `2 × n` as well |
+//! | retry, `n` attempts | each has its own replay: `2 × n` requests at the most. Its policy sends again what may be applied twice ([`NoReplay`] does not bind it), leaves a 401 alone, and sleeps [`Error::retry_after`] after an error of this crate: else all attempts meet the same hold | each of the two attempts is repeated with the token that it has: `2 × n` as well |
 //! | concurrency limit | a permit is kept while its request waits for a token | **holds nothing while waiting** |
 //! | load shed | **a replay waits for room** | a replay can be shed, and then that is the outcome |
 //! | rate limit | counts requests: the API sees up to twice as many | exact for the API; a `Buffer` between them makes it `Clone` |
-//! | buffer, decompression, boxes | as you like | as you like |
+//! | buffer, decompression, boxes | as you like | as you like, if it is `Clone` |
 //! | trace | one span for a request | one for each attempt; the token is marked sensitive |
 //! | request id | both attempts have the same | each has its own |
 //! | one that sets `authorization` | the request is passed on as it is, without the token | every 401 costs a renewal and a replay in vain |
-//! | one that sends to another host: redirects, a rewritten URI | **each target is looked at** | the token goes along |
+//! | one that sends to another host: redirects, a rewritten URI | **each target is looked at** | none is: the token goes along, or is taken off, and then the 401 costs a renewal |
 //!
-//! Two layers of this crate may stand in one stack: the outer one stamps, and the inner one passes on what is stamped. HTTP/2
-//! over hyper-util wants `HttpConnector::set_nodelay(true)`: without it a request with a body may wait 40 ms.
+//! Two layers of this crate may stand in one stack. Each stamps what goes to its own origins; where both might, the outer one
+//! does, and the inner one passes it on ([`PassReason::CallerAuthorized`]).
+//!
+//! hyper-util's `HttpConnector` waits for the acknowledgement of a request's head before it sends the body over HTTP/2, some
+//! 40 ms: `set_nodelay(true)` helps.
 //!
 //! When something does not work, look up its message or symptom in [`troubleshooting`].
 //!
@@ -122,7 +125,7 @@
 //! * A renewal runs on the runtime of the caller that started it. One of a single thread stands still while nobody is in its
 //!   `block_on`, and whoever waits for the renewal stands with it: such a program gives the provider a runtime that is
 //!   always driven ([`TokenProviderBuilder::runtime`]).
-//! * Redirects that the HTTP client follows by itself are below the layer and carry what it stamped.
+//! * Redirects that the HTTP client follows by itself are below the layer, which cannot see where its token goes.
 //! * A gateway that answers 401 after it has applied a request defeats the second attempt: see [`NoReplay`].
 //!
 //! # Features

@@ -7,7 +7,7 @@ use crate::error::Error;
 /// Request extension: the request is stamped, but never sent twice.
 ///
 /// A 401 says that a request was not applied (RFC 9110 §15.5.2), so that sending a payment again is sound. This is for
-/// the cautious.
+/// the cautious. It binds the layer, and no retry of somebody else's.
 ///
 /// # Examples
 ///
@@ -102,8 +102,8 @@ impl AuthOutcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PassReason {
-    /// The request goes to an origin that must not receive the token, or says so in its `Host`, or has a path that may be
-    /// taken for a host (`//…`).
+    /// The request goes to an origin that must not receive the token, or says so in its `Host` where the URI names none, or
+    /// has a path that may be taken for a host (`//…`, or one without a slash at its beginning).
     OtherOrigin,
     /// The caller set `authorization`.
     CallerAuthorized,

@@ -1,8 +1,9 @@
 //! An axum gateway before an embedded Neonomics: an upload through it meets a 401, and an outage becomes a 503.
 //!
-//! `gateway.rs` is the gateway; this file runs it, and asks it.
+//! `gateway.rs` is the gateway, `no_answer.rs` what it says when something fails; this file runs it, and asks it.
 
 mod gateway;
+mod no_answer;
 
 use std::convert::Infallible;
 use std::net::Ipv4Addr;
@@ -10,7 +11,7 @@ use std::net::Ipv4Addr;
 use axum::body::Body;
 use bytes::Bytes;
 use futures::stream;
-use http::header::{AUTHORIZATION, CONNECTION, HOST, RETRY_AFTER};
+use http::header::{AUTHORIZATION, CONNECTION, COOKIE, HOST, RETRY_AFTER};
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use hyper_util::client::legacy::Client;
@@ -38,6 +39,7 @@ async fn main() -> Result<(), BoxError> {
     let upload = Request::put(format!("{gateway}/echo?a=b"))
         .header(HOST, "elsewhere.example")
         .header(AUTHORIZATION, "Bearer of-the-caller")
+        .header(COOKIE, "of=the-caller")
         .header(CONNECTION, "x-this-hop")
         .header("x-this-hop", "only")
         .header("x-request-id", "7")
@@ -55,10 +57,16 @@ async fn main() -> Result<(), BoxError> {
     assert_eq!(accepted.body, whole, "the second attempt had the whole upload");
     assert_eq!(format!("http://{}", accepted.headers[HOST].to_str()?), fake.origin(), "the host is the API's");
     assert_eq!(accepted.headers[AUTHORIZATION], provider.token().await?.authorization(), "the gateway's token");
-    assert!(!accepted.headers.contains_key("x-this-hop") && !accepted.headers.contains_key(CONNECTION));
+    for left_behind in ["cookie", "connection", "x-this-hop"] {
+        assert!(!accepted.headers.contains_key(left_behind), "{left_behind}");
+    }
     assert_eq!(accepted.headers["x-request-id"], "7");
     println!("An upload of {} KiB through the gateway met a 401 and was accepted once, whole.", whole.len() / 1024);
     println!("It went to the API, though its caller named another host; the caller's credentials stayed behind.");
+
+    let response = http2_caller.request(Request::get(format!("{gateway}/health")).body(Body::empty())?).await?;
+    let health = response.into_body().collect().await?.to_bytes();
+    println!("Its other handler shares the session: {}.", String::from_utf8_lossy(&health));
 
     // All tokens are revoked, and there is no new one to be had. How the caller is connected does not matter either.
     fake.revoke_all();
@@ -67,10 +75,6 @@ async fn main() -> Result<(), BoxError> {
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "there is no token");
     assert_eq!(response.headers()[RETRY_AFTER], "1");
     println!("Without a token to be had the gateway answers 503, Retry-After: 1.");
-
-    let response = http2_caller.request(Request::get(format!("{gateway}/health")).body(Body::empty())?).await?;
-    let health = response.into_body().collect().await?.to_bytes();
-    println!("Its other handler, on the same session: {}.", String::from_utf8_lossy(&health));
     Ok(())
 }
 

@@ -1,8 +1,10 @@
 //! What a caller learns from the status, and deadlines.
 
 use std::error::Error as StdError;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::join;
 use neonomics_auth::testing::{FakeNeonomics, Fault};
 use neonomics_auth::{BoxError, Error, NeonomicsAuthLayer, TokenProvider};
 use tonic::body::Body;
@@ -14,7 +16,7 @@ use tower::ServiceBuilder;
 use tower::timeout::error::Elapsed;
 
 use crate::api::Api;
-use crate::{attempt, clients, refused_replayed_forced, unless_it_hangs};
+use crate::{clients, refused_replayed_forced, unless_it_hangs};
 
 #[tokio::test]
 async fn b4_without_a_token_the_code_is_unknown_and_its_source_is_our_error() {
@@ -38,11 +40,15 @@ async fn b4_without_a_token_the_code_is_unknown_and_its_source_is_our_error() {
 
 /// Around the layer: codes for those who branch on them.
 fn with_code(error: BoxError) -> BoxError {
-    match error.downcast::<Error>() {
-        Ok(error) if error.is_transient() => Status::unavailable(error.to_string()).into(),
-        Ok(error) => Status::unauthenticated(error.to_string()).into(),
-        Err(error) => error,
-    }
+    let error = match error.downcast::<Error>() {
+        Ok(error) => error,
+        Err(error) => return error,
+    };
+    let retry = error.is_transient() || error.is_malformed();
+    // Not `unauthenticated`: that would be about a token of the caller's.
+    let mut status = if retry { Status::unavailable } else { Status::internal }(error.to_string());
+    status.set_source(Arc::new(*error));
+    status.into()
 }
 
 #[tokio::test]
@@ -52,8 +58,9 @@ async fn b4_codes_can_be_put_on_our_errors_around_the_layer() {
     let down = api.builder().renewal_timeout(Duration::from_millis(50)).build().unwrap();
     api.fake.set_client_secret("another");
     let status = check_with_codes(&rejected, clients::channel(&api)).await;
-    assert_eq!(status.code(), Code::Unauthenticated);
+    assert_eq!(status.code(), Code::Internal);
     assert!(status.message().contains("(unauthorized_client)"), "{}", status.message());
+    assert!(source::<Error>(&status).is_some_and(Error::is_rejected), "{status:?}");
 
     api.fake.fail_exchanges(usize::MAX, Fault::Hang);
     let status = check_with_codes(&down, clients::channel(&api)).await;
@@ -106,17 +113,19 @@ async fn a_deadline_that_passes_below_the_layer_is_no_refusal() {
     let provider = api.provider();
     unless_it_hangs(provider.token()).await.unwrap();
     let mut request = Request::new(HealthCheckRequest::default());
-    request.set_timeout(Duration::from_millis(100));
+    request.set_timeout(Duration::from_secs(1));
 
-    // The API does not answer before it.
+    // It comes to the API, which does not answer before it.
     let gate = api.fake.hold_requests();
-    let status = unless_it_hangs(clients::health(&api, &provider).check(request)).await.unwrap_err();
+    let mut client = clients::health(&api, &provider);
+    let (answer, ()) = unless_it_hangs(async { join!(client.check(request), gate.arrived(1)) }).await;
+    let status = answer.unwrap_err();
     // Which of the two is tonic's choice.
     assert!(matches!(status.code(), Code::Cancelled | Code::DeadlineExceeded), "{status:?}");
     assert_eq!(refused_replayed_forced(&provider), (0, 0, (0, 0)));
     gate.open();
     unless_it_hangs(clients::health(&api, &provider).check(HealthCheckRequest::default())).await.unwrap();
-    assert_eq!(api.attempts().last(), Some(&attempt(1, &[])));
+    api.fake.expect().client_credentials(1).refresh(0).requests(2).unauthorized(0);
 }
 
 /// The status that a health check fails with.

@@ -132,7 +132,7 @@ async fn c5_a_server_that_hands_out_one_token_for_ever_is_told() {
 
 #[tokio::test(start_paused = true)]
 async fn c6_a_401_without_an_outcome_is_one_that_was_not_to_be_replayed_or_not_about_the_token() {
-    let entry = page::symptom("401, and there is no `AuthOutcome`");
+    let entry = page::symptom("401, and there is no `AuthOutcome`, or one that says no more than `waited()`");
     assert!(entry.text.contains("`.without_retry()`") && entry.text.contains("an `error` other than `invalid_token`"));
     let fake = FakeNeonomics::new();
     let provider = fake.provider();
@@ -156,6 +156,16 @@ async fn c6_a_401_without_an_outcome_is_one_that_was_not_to_be_replayed_or_not_a
         fake.expect().client_credentials(1).refresh(number).requests(number).unauthorized(number);
     }
 
+    // The first request of a program has waited for its token: that is said, and no more.
+    let cold = NeonomicsAuthLayer::new(fake.provider()).without_retry().layer(fake.clone());
+    fake.refuse_requests(1);
+    let response = cold.oneshot(echo(&fake)).await.unwrap();
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    let told = outcome(&response);
+    assert!(told.waited() && !told.replayed() && told.renewal_error().is_none());
+    sleep(Duration::from_millis(1)).await;
+    fake.expect().client_credentials(2).refresh(3).requests(3).unauthorized(3);
+
     // Not about the token.
     let scope = r#"Bearer error="insufficient_scope""#;
     let refusal = Response::builder().status(401).header(WWW_AUTHENTICATE, scope).body(Bytes::new()).unwrap();
@@ -164,6 +174,6 @@ async fn c6_a_401_without_an_outcome_is_one_that_was_not_to_be_replayed_or_not_a
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
     assert!(response.extensions().get::<AuthOutcome>().is_none());
     sleep(Duration::from_millis(1)).await;
-    fake.expect().client_credentials(1).refresh(2).requests(3).unauthorized(3);
+    fake.expect().client_credentials(2).refresh(3).requests(4).unauthorized(4);
     assert_eq!(provider.status().replays, 0);
 }

@@ -9,7 +9,7 @@ use neonomics_auth::{BoxError, NeonomicsAuth, PassReason, ReqwestService, TokenP
 use reqwest::redirect::Policy;
 use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_http::follow_redirect::FollowRedirectLayer;
-use tower_http::follow_redirect::policy::{PolicyExt, Standard, clone_body_fn};
+use tower_http::follow_redirect::policy::{Limited, PolicyExt, SameOrigin, clone_body_fn};
 
 use crate::{echo, outcome, page, unless_it_hangs};
 
@@ -106,7 +106,7 @@ async fn b2_without_redirects_of_its_own_reqwest_leaves_them_to_the_layer_above(
 #[tokio::test]
 async fn b1_a_redirect_with_a_body_is_handed_out_unless_somebody_keeps_the_body() {
     let entry = page::symptom("a 307 or 308 comes back although redirects are followed");
-    assert!(entry.text.contains("`FollowRedirectLayer::with_policy(Standard::default().and(clone_body_fn("));
+    assert!(entry.text.contains("`Limited::default().and(SameOrigin::new()).and(clone_body_fn("));
     for status in [307, 308] {
         let fake = FakeNeonomics::listen().await.unwrap();
         let provider = fake.provider();
@@ -125,12 +125,20 @@ async fn b1_a_redirect_with_a_body_is_handed_out_unless_somebody_keeps_the_body(
 
         fake.fail_requests(1, redirect(status, "/echo/there"));
         let keeping = clone_body_fn(|body: &Full<Bytes>| Some(body.clone()));
-        let policy = PolicyExt::and::<_, Full<Bytes>, BoxError>(Standard::default(), keeping);
+        let within = PolicyExt::and::<_, Full<Bytes>, BoxError>(Limited::default(), SameOrigin::new());
+        let policy = PolicyExt::and::<_, Full<Bytes>, BoxError>(within, keeping);
         let followed = FollowRedirectLayer::with_policy(policy).layer(client);
-        let response = unless_it_hangs(followed.oneshot(post(&fake))).await.unwrap();
+        let response = unless_it_hangs(followed.clone().oneshot(post(&fake))).await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(seen(&fake)[2..], [hop, (Method::POST, "/echo/there".to_owned(), true)]);
         fake.expect().client_credentials(1).refresh(0).requests(4).unauthorized(0);
+
+        // Nor does the body go to anybody else.
+        let other = FakeNeonomics::listen().await.unwrap();
+        fake.fail_requests(1, redirect(status, &format!("{}/echo", other.origin())));
+        let response = unless_it_hangs(followed.oneshot(post(&fake))).await.unwrap();
+        assert_eq!(response.status().as_u16(), status);
+        other.expect().requests(0);
     }
 }
 

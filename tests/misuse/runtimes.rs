@@ -134,7 +134,7 @@ fn a19_a_static_provider_outlives_the_runtimes_of_the_tests_that_share_it() {
         // A test that ends while its renewal is at the server.
         single().block_on(async {
             assert!(poll!(pin!(provider.token())).is_pending());
-            gate.arrived(1).await;
+            timeout(Duration::from_secs(60), gate.arrived(1)).await.expect("hangs");
         });
         fake.expect().client_credentials(exchanges);
     }

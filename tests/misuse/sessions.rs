@@ -1,16 +1,19 @@
 //! Too many sessions, ended ones, and tokens without one.
 
+use std::time::Duration;
+
 use futures::join;
 use http::StatusCode;
 use neonomics_auth::testing::FakeNeonomics;
 use neonomics_auth::{NeonomicsAuth, TokenProvider};
+use tokio::time::timeout;
 use tower::ServiceExt;
 
 use crate::{answer, echo, outcome, page};
 
 #[tokio::test(start_paused = true)]
 async fn a1_a_provider_for_each_request_is_a_session_for_each_request() {
-    let entry = page::symptom("one more session at the authorization server for each request");
+    let entry = page::symptom("several sessions at the authorization server for one client id");
     let fake = FakeNeonomics::new();
     for _ in 0..10 {
         let client = NeonomicsAuth::new(fake.clone(), fake.provider());
@@ -34,7 +37,7 @@ async fn a1_a_provider_for_each_request_is_a_session_for_each_request() {
 /// Where reuse of a refresh token kills its session: neither has the other's.
 #[tokio::test(start_paused = true)]
 async fn a7_two_providers_of_one_client_do_each_other_no_harm() {
-    let entry = page::symptom("one more session at the authorization server for each request");
+    let entry = page::symptom("several sessions at the authorization server for one client id");
     assert!(entry.text.contains("Two providers for one client id do each other no harm"));
     let fake = FakeNeonomics::new();
     fake.set_rotation(true);
@@ -70,7 +73,8 @@ async fn d1_a_request_that_is_refused_after_the_end_of_the_session_does_not_revi
         provider.end_session().await.unwrap();
         gate.open();
     };
-    let (response, ()) = join!(client.clone().oneshot(echo(&fake)), end);
+    let both = async { join!(client.clone().oneshot(echo(&fake)), end) };
+    let (response, ()) = timeout(Duration::from_secs(60), both).await.expect("hangs");
     let response = response.unwrap();
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
     page::entry(outcome(&response).renewal_error().unwrap());
