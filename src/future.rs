@@ -12,7 +12,6 @@ use std::time::Duration;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Request, Response};
 use pin_project_lite::pin_project;
-use tokio::time::Sleep;
 use tower_service::Service;
 
 use crate::error::{BoxError, Error};
@@ -20,7 +19,7 @@ use crate::outcome::{AuthOutcome, NoReplay, PassReason};
 use crate::readiness::Readiness;
 use crate::replay::Replay;
 use crate::service::{HttpService, Shared};
-use crate::token::{AccessToken, TokenFuture};
+use crate::token::{AccessToken, Pause, TokenFuture};
 
 pin_project! {
     /// The answer of a [`NeonomicsAuth`](crate::NeonomicsAuth).
@@ -95,7 +94,7 @@ struct Preparing<S, B, R> {
 struct Renewing<S, Res, K> {
     renewal: TokenFuture,
     /// How long the request is waited for, once that has begun.
-    patience: Option<Pin<Box<Sleep>>>,
+    patience: Option<Pause>,
     token: AccessToken,
     refused: Res,
     kept: K,
@@ -211,7 +210,9 @@ where
                         State::PreparingAgain { preparing: Box::new(PreparingAgain { readiness, request, waited }) }
                     } else {
                         // The token is gone again, as when the session was ended: while the answer is here, no other
-                        // error takes its place.
+                        // error takes its place, and the body is not given up in vain.
+                        R::halt(&renewing.kept);
+                        renewing.patience = None;
                         renewing.renewal = renewing.shared.provider.renew_future(renewing.token.clone());
                         State::Renewing { renewing }
                     }
@@ -325,9 +326,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 impl<S, Res, K> Renewing<S, Res, K> {
     fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.patience.is_none() {
-            self.patience = self.shared.provider.sleep(PATIENCE);
+            self.patience = self.shared.provider.pause(PATIENCE);
         }
-        self.patience.as_mut().map_or(Poll::Ready(()), |patience| patience.as_mut().poll(cx))
+        self.patience.as_mut().map_or(Poll::Ready(()), |patience| Pin::new(patience).poll(cx))
     }
 }
 

@@ -108,12 +108,14 @@ impl<B> Recording<B> {
     /// If the attempt still holds the body, it is asked to give it back: its next poll fails. Ready when it is known
     /// whether the body can be [played](Self::play): it is back, or is lost.
     pub(crate) fn poll_back(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let asker = cx.waker().clone();
         let mut shared = lock(&self.0);
         if shared.record.is_none() || shared.returned.is_some() {
+            drop(shared);
             return Poll::Ready(());
         }
         shared.claim = Claim::Return;
-        let replaced = shared.asker.replace(cx.waker().clone());
+        let replaced = shared.asker.replace(asker);
         let waker = shared.waker.take();
         drop(shared);
         drop(replaced);
@@ -127,9 +129,11 @@ impl<B> Recording<B> {
         B: Body,
     {
         let mut shared = lock(&self.0);
-        let rest = shared.returned.take()?;
-        let record = shared.record.take()?;
-        Some(ReplayBody(State::Played(Player::of(record, rest))))
+        // At once: an attempt that gives back later keeps what it has.
+        shared.claim = Claim::None;
+        let (record, rest) = (shared.record.take(), shared.returned.take());
+        drop(shared);
+        Some(ReplayBody(State::Played(Player::of(record?, rest?))))
     }
 }
 
@@ -162,7 +166,7 @@ where
                 match recorder.heed(cx.waker()) {
                     Claim::None => {}
                     Claim::Halt => return Poll::Pending,
-                    Claim::Return => return this.hand_over(),
+                    Claim::Return => return this.hand_over(cx),
                 }
                 match recorder.poll_original(cx) {
                     Poll::Ready(Some(Ok(frame))) => {
@@ -174,7 +178,7 @@ where
                         over
                     }
                     Poll::Pending if recorder.may_wait(cx.waker()) => Poll::Pending,
-                    Poll::Pending => this.hand_over(),
+                    Poll::Pending => this.hand_over(cx),
                 }
             }
             // ## Played => Played
@@ -220,14 +224,26 @@ impl<B> ReplayBody<B> {
         }
     }
 
-    /// The attempt was called back.
-    fn hand_over(&mut self) -> Poll<Option<Result<Frame<Bytes>, BoxError>>>
+    /// The attempt was called back, and may have been let go since.
+    fn hand_over(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>>
     where
         B: Body<Error: Into<BoxError>>,
     {
         // Where nothing is left, nothing is given up.
         let error = (!self.is_end_stream()).then(|| Err(CalledBack.into()));
-        self.give_back();
+        let State::Recorded(Recorder { original, shared }) = mem::replace(&mut self.0, State::Over) else {
+            return Poll::Ready(None);
+        };
+        let mut locked = lock(&shared);
+        if locked.claim != Claim::Return || locked.record.is_none() {
+            drop(locked);
+            self.0 = State::Played(Player::of_rest(original));
+            return Pin::new(self).poll_frame(cx);
+        }
+        locked.returned = Some(original);
+        let asker = locked.asker.take();
+        drop(locked);
+        wake(asker);
         Poll::Ready(error)
     }
 
@@ -291,11 +307,12 @@ impl<B> Recorder<B> {
         if self.original.is_end_stream() {
             return Claim::None;
         }
+        let waker = waker.clone();
         let mut shared = lock(&self.shared);
         if shared.claim != Claim::Halt {
             return shared.claim;
         }
-        let replaced = shared.waker.replace(waker.clone());
+        let replaced = shared.waker.replace(waker);
         drop(shared);
         drop(replaced);
         Claim::Halt
@@ -303,11 +320,12 @@ impl<B> Recorder<B> {
 
     /// Whether the attempt may go on waiting for a frame; it is woken when it is called back.
     fn may_wait(&self, waker: &Waker) -> bool {
+        let waker = waker.clone();
         let mut shared = lock(&self.shared);
         if shared.claim == Claim::Return {
             return false;
         }
-        let replaced = shared.waker.replace(waker.clone());
+        let replaced = shared.waker.replace(waker);
         drop(shared);
         drop(replaced);
         true

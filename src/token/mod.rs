@@ -22,7 +22,7 @@ mod task;
 
 pub use access_token::AccessToken;
 pub use builder::TokenProviderBuilder;
-pub(crate) use provider::TokenFuture;
 pub use provider::TokenProvider;
+pub(crate) use provider::{Pause, TokenFuture};
 pub use session::KeepAlive;
 pub use status::{Exchanges, LastError, Renewals, Status, Tally, TokenState};

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::time::{Sleep, sleep};
+use tokio::task::JoinHandle;
+use tokio::time::sleep_until;
 
 use crate::credentials::Credentials;
 use crate::environment::Environment;
@@ -15,6 +17,7 @@ use crate::origin::Origins;
 use crate::secret::Secret;
 use crate::token::access_token::{AccessToken, Current, Freshness, bearer};
 use crate::token::builder::TokenProviderBuilder;
+use crate::token::clock;
 use crate::token::endpoint::Endpoint;
 use crate::token::source::{Source, Wanted};
 use crate::token::status::Counters;
@@ -204,10 +207,10 @@ impl TokenProvider {
     }
 
     /// By the timer of the runtime that renewals have, whoever polls it; none where there is none.
-    pub(crate) fn sleep(&self, duration: Duration) -> Option<Pin<Box<Sleep>>> {
+    pub(crate) fn pause(&self, duration: Duration) -> Option<Pause> {
         let runtime = self.shared.source.as_ref()?.runtime(false)?;
-        let _entered = runtime.enter();
-        Some(Box::pin(sleep(duration)))
+        let until = clock::monotonic() + duration;
+        Some(Pause(runtime.spawn(async move { sleep_until(until).await })))
     }
 
     /// A handle that does not keep the provider.
@@ -221,6 +224,24 @@ impl TokenProvider {
 
     pub(super) fn current(&self) -> &Current {
         &self.shared.current
+    }
+}
+
+/// Over when its time is, or at once when the runtime that measures it is shut down or has no timers. On a task, since a
+/// timer by itself panics then.
+pub(crate) struct Pause(JoinHandle<()>);
+
+impl Future for Pause {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.0).poll(cx).map(drop)
+    }
+}
+
+impl Drop for Pause {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

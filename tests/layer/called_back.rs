@@ -9,6 +9,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use neonomics_auth::testing::{FakeNeonomics, Fault};
 use neonomics_auth::{NeonomicsAuthLayer, NoReplay, ReplayBody};
+use tokio::task::yield_now;
 use tokio::time::advance;
 use tokio_test::task::spawn;
 use tokio_test::{assert_pending, assert_ready};
@@ -197,6 +198,9 @@ async fn c6_a_body_that_is_not_back_by_the_time_of_the_renewal_is_not_sent_again
         advance(Duration::from_millis(999)).await;
         assert_pending!(response.poll());
         advance(Duration::from_millis(2)).await;
+        // The timer is a task.
+        yield_now().await;
+        assert!(response.is_woken());
         assert_original(assert_ready!(response.poll()).unwrap());
         scene.assert_sent_once();
         // The client goes on with it.
@@ -269,6 +273,64 @@ fn c2_outside_a_runtime_a_body_that_is_held_is_asked_for_at_once() {
     });
     assert_original(assert_ready!(response.poll()).unwrap());
     scene.assert_sent_once();
+}
+
+/// The wait needs a timer: without one it is over.
+// lesson 34
+#[test]
+fn a19_a_runtime_that_is_gone_or_has_no_timers_leaves_the_original_401() {
+    for gone in [true, false] {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (mut scene, mut response, _sent) = runtime.block_on(async {
+            let mut scene = Scene::buffering(SIZE).await;
+            let (mut response, sent, respond) = scene.sending(upload()).await;
+            scene.provider.renew(&scene.first).await.unwrap();
+            respond.send_response(refused("first"));
+            if gone {
+                assert_pending!(response.poll());
+            }
+            (scene, response, sent)
+        });
+        if gone {
+            drop(runtime);
+            assert!(response.is_woken());
+            assert_original(assert_ready!(response.poll()).unwrap());
+        } else {
+            let timeless = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            assert_original(timeless.block_on(response).unwrap());
+        }
+        scene.assert_sent_once();
+    }
+}
+
+// lesson 23
+#[tokio::test(start_paused = true)]
+async fn c6_a_token_that_expires_while_a_body_is_waited_for_halts_it_again() {
+    let mut scene = Scene::buffering(SIZE).await;
+    let (mut response, mut sent, respond) = scene.sending(upload()).await;
+    scene.fake.set_access_lifetime(Duration::from_secs(1));
+    scene.provider.renew(&scene.first).await.unwrap();
+    respond.send_response(refused("first"));
+    assert_pending!(response.poll());
+
+    // A second later there is no token any more: whether the body can be sent again is open once more.
+    scene.fake.set_access_lifetime(Duration::from_secs(300));
+    let gate = scene.fake.hold_exchanges();
+    advance(Duration::from_secs(1)).await;
+    assert_pending!(response.poll());
+    assert_pending!(spawn(sent.body_mut().frame()).poll());
+    in_time(gate.arrived(1)).await;
+    gate.open();
+    assert_eq!(scene.provider.token().await.unwrap().generation(), 3);
+
+    // It has a whole second again.
+    assert_pending!(response.poll());
+    in_time(sent.body_mut().frame()).await.unwrap().unwrap_err();
+    assert_pending!(response.poll());
+    let (sent, respond) = next_request(&mut scene.api).await;
+    assert_whole(sent.into_body()).await;
+    respond.send_response(ok("second"));
+    assert_eq!(assert_ready!(response.poll()).unwrap().into_body(), "second");
 }
 
 // lesson 29

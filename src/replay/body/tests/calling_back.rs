@@ -1,10 +1,13 @@
 //! The original is asked for while the first attempt holds it (C6).
 
 use std::cell::RefCell;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Context;
+use std::task::{Context, Poll};
 
+use bytes::Bytes;
+use http_body::{Body, Frame};
 use tokio_test::task::spawn;
 
 use super::script::{
@@ -281,5 +284,44 @@ fn c14_not_wanted_any_more_during_a_poll_the_attempt_goes_on() {
         slot.replace(Some(recording));
         assert_eq!(poll_all(&mut attempt), [polled("one"), seen, polled("rest"), Polled::End]);
         assert!(slot.take().is_none());
+    }
+}
+
+/// The attempt has found that it is called back; before it gives the original back nobody wants it any more.
+// lesson 23
+#[test]
+fn c6_called_back_and_let_go_at_once_the_attempt_goes_on() {
+    for played in [false, true] {
+        let asked = Rc::default();
+        let (mut attempt, recording) = recorded(Asked { body: body(), asked: Rc::clone(&asked) }, 100);
+        assert!(call_back(&recording));
+        let let_go = move || if played { assert!(recording.play().is_none()) } else { drop(recording) };
+        asked.replace(Some(Box::new(let_go)));
+        assert_eq!(poll_all(&mut attempt), whole(true));
+        assert!(asked.take().is_none());
+    }
+}
+
+type Happens = Box<dyn FnOnce()>;
+
+/// Something else happens when it is asked whether it is over.
+struct Asked {
+    body: Script,
+    asked: Rc<RefCell<Option<Happens>>>,
+}
+
+impl Body for Asked {
+    type Data = Bytes;
+    type Error = &'static str;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, &'static str>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        if let Some(happens) = self.asked.take() {
+            happens();
+        }
+        self.body.is_end_stream()
     }
 }
